@@ -1,0 +1,333 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// owner keeps this process's share of one topic's partitions. One goroutine, in
+// run, decides and calls the broker; each partition owned has one more.
+type owner struct {
+	bus *Bus
+	registration
+	log        *slog.Logger
+	partitions int
+	first      int // where the search for a free partition starts, different in each process
+
+	owned     map[int]*holding
+	ended     chan *holding
+	used      map[int]uint64 // the generation last used, by partition
+	announced time.Duration
+	renewed   time.Duration
+	stopping  bool
+	unchecked bool // P is to be settled again, since a lease was taken
+}
+
+func newOwner(b *Bus, r registration) *owner {
+	o := &owner{
+		bus: b, registration: r, partitions: 1,
+		log:   b.log.With("topic", r.topic, "group", r.group),
+		owned: map[int]*holding{}, ended: make(chan *holding), used: map[int]uint64{},
+	}
+	if r.keyed {
+		o.partitions = b.cfg.Partitions
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(b.cfg.Name))
+	o.first = int(h.Sum32() % uint32(o.partitions))
+	o.announced, o.renewed = -b.cfg.LeaseTTL, -b.cfg.LeaseTTL
+	return o
+}
+
+// run returns when ctx has ended and every partition is given up, with an error
+// if the broker was set up with another P.
+func (o *owner) run(ctx context.Context) error {
+	tick := time.NewTicker(min(time.Second, o.bus.cfg.LeaseTTL/6))
+	defer tick.Stop()
+	fatal := o.round(ctx)
+	done := ctx.Done()
+	for {
+		if fatal != nil || !o.stopping && ctx.Err() != nil {
+			o.leave(ctx)
+			done = nil
+		}
+		if o.stopping && len(o.owned) == 0 {
+			return fatal
+		}
+		select {
+		case <-done:
+		case h := <-o.ended:
+			o.release(ctx, h)
+		case <-tick.C:
+			if err := o.round(ctx); fatal == nil {
+				fatal = err
+			}
+		}
+	}
+}
+
+// leave tells the others first, so that they take what is released at once.
+func (o *owner) leave(ctx context.Context) {
+	if o.stopping {
+		return
+	}
+	o.stopping = true
+	for _, h := range o.owned {
+		h.giveUp()
+	}
+	_ = o.call(ctx, func(ctx context.Context) error { return o.bus.backend.Withdraw(ctx, o.set(), o.bus.cfg.Name) })
+}
+
+// call bounds one call of the broker. It is made even when ctx has ended: leases
+// are released then.
+func (o *owner) call(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(callTimeout, o.bus.cfg.LeaseTTL/3))
+	defer cancel()
+	return do(ctx)
+}
+
+// round renews, looks who else is there, and takes or gives up.
+func (o *owner) round(ctx context.Context) error {
+	third := o.bus.cfg.LeaseTTL / 3
+	if now := o.bus.clock(); now-o.renewed >= third {
+		o.renewed = now
+		o.renew(ctx)
+	}
+	if o.stopping || ctx.Err() != nil {
+		return nil
+	}
+	members, err := o.members(ctx)
+	if err != nil {
+		o.log.Debug("look for the group's members", "err", err)
+		return nil
+	}
+	take, give := plan(o.partitions, members, o.count())
+	o.giveSome(give)
+	o.take(ctx, take)
+	return o.check(ctx)
+}
+
+// members announces this one, when due, and counts all.
+func (o *owner) members(ctx context.Context) (int, error) {
+	name := o.bus.cfg.Name
+	if now := o.bus.clock(); now-o.announced >= o.bus.cfg.LeaseTTL/3 {
+		err := o.call(ctx, func(ctx context.Context) error {
+			_, err := o.bus.backend.Announce(ctx, o.set(), name, o.bus.cfg.LeaseTTL)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		o.announced = now
+	}
+	count := 1
+	err := o.call(ctx, func(ctx context.Context) error {
+		members, err := o.bus.backend.Members(ctx, o.set())
+		for _, m := range members {
+			if m != name {
+				count++
+			}
+		}
+		return err
+	})
+	return count, err
+}
+
+// count is how many are owned and not being given up.
+func (o *owner) count() int {
+	n := 0
+	for _, h := range o.owned {
+		if !h.stopping() {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *owner) giveSome(n int) {
+	for _, h := range o.owned {
+		if n == 0 {
+			return
+		}
+		if !h.stopping() {
+			o.log.Info("partition given up for another replica", "partition", h.partition.Number)
+			h.giveUp()
+			n--
+		}
+	}
+}
+
+// take tries what is not owned, as many at once as are wanted.
+func (o *owner) take(ctx context.Context, wanted int) {
+	var free []int
+	for i := range o.partitions {
+		if p := (o.first + i) % o.partitions; o.owned[p] == nil {
+			free = append(free, p)
+		}
+	}
+	for wanted > 0 && len(free) > 0 && ctx.Err() == nil {
+		try := free[:min(wanted, len(free), 16)]
+		free = free[len(try):]
+		asked := o.bus.clock()
+		leases, err := o.lease(ctx, try)
+		if err != nil {
+			o.log.Debug("take a lease", "err", err)
+		}
+		for i, l := range leases {
+			if l.Held && o.begin(ctx, try[i], l.Generation, asked) {
+				wanted--
+			}
+		}
+		if err != nil {
+			return // the broker is away: not all of them in vain
+		}
+	}
+}
+
+// lease takes or renews several at once. An answer that did not come is not held.
+func (o *owner) lease(ctx context.Context, partitions []int) ([]Lease, error) {
+	leases := make([]Lease, len(partitions))
+	errs := make([]error, len(partitions))
+	var asking sync.WaitGroup
+	for i, p := range partitions {
+		asking.Go(func() {
+			errs[i] = o.call(ctx, func(ctx context.Context) (err error) {
+				leases[i], err = o.bus.backend.Lease(ctx, o.leaseName(p), o.bus.cfg.Name, o.bus.cfg.LeaseTTL)
+				return err
+			})
+		})
+	}
+	asking.Wait()
+	for i, err := range errs {
+		if err != nil {
+			leases[i] = Lease{}
+			return leases, fmt.Errorf("lease of partition %d: %w", partitions[i], err)
+		}
+	}
+	return leases, nil
+}
+
+func (o *owner) leaseName(p int) string {
+	if o.keyed {
+		return partitionTopic(o.set(), p)
+	}
+	return o.set()
+}
+
+// renew renews what is owned, also what is being given up.
+func (o *owner) renew(ctx context.Context) {
+	partitions := make([]int, 0, len(o.owned))
+	for p := range o.owned {
+		partitions = append(partitions, p)
+	}
+	for len(partitions) > 0 {
+		some := partitions[:min(16, len(partitions))]
+		partitions = partitions[len(some):]
+		asked := o.bus.clock()
+		leases, err := o.lease(ctx, some)
+		if err != nil {
+			o.log.Warn("renew leases", "err", err)
+		}
+		for i, l := range leases {
+			h := o.owned[some[i]]
+			switch {
+			case l.Held && l.Generation == h.partition.Generation:
+				h.renewed(asked)
+			case l.Held || err == nil: // another's, or had lapsed and was taken anew just now
+				h.lost(errLeaseLost)
+			}
+		}
+	}
+}
+
+// begin starts to own a partition. A generation is used once: a lease that outlived
+// its holding here is released and taken anew.
+func (o *owner) begin(ctx context.Context, number int, generation uint64, asked time.Duration) bool {
+	h, owning := o.bus.hold(ctx, o.leaseName(number), Partition{Number: number, Generation: generation}, asked)
+	if generation <= o.used[number] || !h.valid() {
+		h.end()
+		o.releaseLease(ctx, h)
+		return false
+	}
+	o.used[number] = generation
+	o.owned[number] = h
+	o.unchecked = true
+	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, "taken").Inc()
+	o.log.Info("partition taken", "partition", number, "generation", generation)
+	go func() {
+		o.serve(owning, h)
+		o.ended <- h
+	}()
+	return true
+}
+
+// check settles P again after a lease was taken: a broker that came back empty has
+// forgotten it.
+func (o *owner) check(ctx context.Context) error {
+	if !o.unchecked {
+		return nil
+	}
+	differs, err := o.bus.settle(ctx)
+	if differs {
+		return err
+	}
+	o.unchecked = err != nil
+	return nil
+}
+
+// release ends a holding whose goroutine has ended.
+func (o *owner) release(ctx context.Context, h *holding) {
+	how := "released"
+	if !h.stopping() || !h.valid() {
+		how = "lost"
+	}
+	h.end()
+	o.releaseLease(ctx, h)
+	delete(o.owned, h.partition.Number)
+	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, how).Inc()
+	o.log.Info("partition "+how, "partition", h.partition.Number, "generation", h.partition.Generation)
+}
+
+func (o *owner) releaseLease(ctx context.Context, h *holding) {
+	err := o.call(ctx, func(ctx context.Context) error {
+		return o.bus.backend.Release(ctx, h.lease, o.bus.cfg.Name)
+	})
+	if err != nil {
+		o.log.Warn("release a lease; it goes by itself", "partition", h.partition.Number, "err", err)
+	}
+}
+
+// serve reads the partition until it is lost or given up.
+func (o *owner) serve(ctx context.Context, h *holding) {
+	c, err := o.opened(ctx, h)
+	if err != nil {
+		return
+	}
+	defer c.close()
+	topic := o.topic
+	if o.keyed {
+		topic = partitionTopic(o.topic, h.partition.Number)
+	}
+	s := newSubscription(o.bus, topic, o.group, o.groups, c)
+	s.valid = h.valid
+	s.run(ctx, h.stop)
+}
+
+func (o *owner) opened(ctx context.Context, h *holding) (consumer, error) {
+	wait := newBackoff(50*time.Millisecond, 2*time.Second)
+	for {
+		c, err := o.open(ctx, h.partition)
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil || h.stopping() {
+			return nil, err
+		}
+		o.log.Warn("open the partition", "partition", h.partition.Number, "err", err)
+		wait.sleep(ctx, h.stop)
+	}
+}

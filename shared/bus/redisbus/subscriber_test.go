@@ -1,0 +1,415 @@
+package redisbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/shared/bus"
+	"github.com/parley-chat/parley/shared/redistest"
+)
+
+const (
+	events    = "events-03"
+	eventsKey = "t:{p03}:events-03"
+)
+
+func TestPublishAndRead(t *testing.T) {
+	b, server := start(t, redistest.Options{})
+	publish(t, b, events, "1", "2")
+	r := subscribe(t, b, events, "g")
+	msg := r.next()
+	if msg.UUID != "uuid-1" || msg.Metadata.Get("k") != "v" || string(msg.Payload) != "1" {
+		t.Errorf("got %v", msg)
+	}
+	msg.Ack()
+	r.want("2")
+	publish(t, b, events, "3")
+	r.want("3")
+	r.close()
+	if n := pending(t, server.Client(), eventsKey, "g"); n != 0 {
+		t.Errorf("%d pending", n)
+	}
+	entry := server.Client().XRange(t.Context(), eventsKey, "-", "+").Val()[0]
+	if len(entry.Values) != 2 {
+		t.Errorf("fields %v", entry.Values)
+	}
+}
+
+// An entry that nobody can read does not end the subscription: it comes marked.
+func TestMalformedEntryIsHandedOn(t *testing.T) {
+	b, server := start(t, fast)
+	r := subscribe(t, b, events, "g")
+	client := server.Client()
+	for _, values := range [][]string{{"foreign", "entry"}, {"_watermill_message_uuid", "u", "e", "garbage"}} {
+		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: eventsKey, Values: values}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, b, events, "good")
+	for _, want := range []string{"entry", "garbage"} {
+		msg := r.next()
+		if msg.Metadata.Get(bus.MetaMalformed) == "" || string(msg.Payload) != want {
+			t.Errorf("got %q %v", msg.Payload, msg.Metadata)
+		}
+		msg.Ack()
+	}
+	r.want("good")
+}
+
+// What a dead reader was given comes first and in order, also when it is more than the
+// driver claims at once; only then what is new.
+func TestPendingComesFirst(t *testing.T) {
+	b, server := start(t, fast)
+	const old, all = 2*claimBatchSize + 300, 2*claimBatchSize + 350
+	publish(t, b, events, numbers(1, old)...)
+	client := server.Client()
+	if err := client.XGroupCreate(t.Context(), eventsKey, "g", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	err := client.XReadGroup(t.Context(), &redis.XReadGroupArgs{
+		Group: "g", Consumer: "dead", Count: old, Streams: []string{eventsKey, ">"}}).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, events, numbers(old+1, all)...)
+	r := subscribe(t, b, events, "g")
+	r.want(numbers(1, all)...)
+	r.close()
+	if n := pending(t, client, eventsKey, "g"); n != 0 {
+		t.Errorf("%d pending", n)
+	}
+}
+
+// A message that is in work for longer than the claim interval is not claimed from ourselves.
+func TestSlowHandlerGetsMessageOnce(t *testing.T) {
+	b, _ := start(t, fast)
+	publish(t, b, events, "slow", "next")
+	r := subscribe(t, b, events, "g")
+	msg := r.next()
+	select {
+	case again := <-r.in:
+		t.Fatalf("%q came while the first was in work", again.Payload)
+	case <-time.After(3 * claimInterval / 2): // nothing can be waited for: it must not come
+	}
+	msg.Ack()
+	r.want("next")
+}
+
+// What a dead client's last read is given comes by the background claim.
+func TestStolenEntryComesBack(t *testing.T) {
+	b, server := start(t, fast)
+	r := subscribe(t, b, events, "g")
+	publish(t, b, events, "1")
+	r.want("1")
+	client := server.Client()
+	publish(t, b, events, "2")
+	msg := r.next() // in work, so that the thief gets the one after the next
+	publish(t, b, events, "3", "4", "5")
+	eventually(t, "the reader has read ahead", func() bool { return pending(t, client, eventsKey, "g") >= 3 })
+	if err := client.XReadGroup(t.Context(), &redis.XReadGroupArgs{
+		Group: "g", Consumer: "thief", Count: 1, Streams: []string{eventsKey, ">"}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	msg.Ack()
+	got := map[string]bool{}
+	for range 3 {
+		msg := r.next()
+		got[string(msg.Payload)] = true
+		msg.Ack()
+	}
+	if !got["3"] || !got["4"] || !got["5"] {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestNackComesAgainLater(t *testing.T) {
+	b, _ := start(t, fast)
+	publish(t, b, events, "1", "2")
+	r := subscribe(t, b, events, "g")
+	began := time.Now()
+	for range 3 {
+		msg := r.next()
+		if string(msg.Payload) != "1" {
+			t.Fatalf("got %q", msg.Payload)
+		}
+		msg.Nack()
+	}
+	r.want("1", "2")
+	if took := time.Since(began); took < 3*nackSleep {
+		t.Errorf("3 nacks took %v: a hot loop", took)
+	}
+}
+
+// The group goes with a flush: the driver would log that for ever.
+func TestFlushEndsSubscription(t *testing.T) {
+	b, server := start(t, fast)
+	r := subscribe(t, b, events, "g")
+	publish(t, b, events, "1")
+	r.want("1")
+	server.Flush()
+	r.wantEnd()
+	publish(t, b, events, "2")
+	subscribe(t, b, events, "g").want("2")
+}
+
+func TestDestroyedGroupEndsSubscription(t *testing.T) {
+	b, server := start(t, fast)
+	r := subscribe(t, b, events, "g")
+	if err := server.Client().XGroupDestroy(t.Context(), eventsKey, "g").Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantEnd()
+}
+
+func TestWrongTypeIsPermanent(t *testing.T) {
+	b, server := start(t, fast)
+	server.Client().Set(t.Context(), eventsKey, "x", 0)
+	sub, err := b.Subscriber(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = sub.Subscribe(t.Context(), events)
+	if err == nil || errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), events) {
+		t.Errorf("%v: want a permanent error that names the topic", err)
+	}
+}
+
+func TestKilledServerEndsSubscription(t *testing.T) {
+	b, server := start(t, redistest.Options{})
+	r := subscribe(t, b, events, "g")
+	publish(t, b, events, "1", "2")
+	r.want("1")
+	msg := r.next()
+	server.Kill()
+	server.Run()
+	msg.Ack()
+	r.wantEnd()
+	eventually(t, "publishing works again", func() bool { return tryPublish(t.Context(), b, events, "3") == nil })
+	again := subscribe(t, b, events, "g")
+	first := again.next()
+	if string(first.Payload) == "2" { // its acknowledgement may have been lost with the connection
+		first.Ack()
+		again.want("3")
+	} else if string(first.Payload) != "3" {
+		t.Errorf("got %q", first.Payload)
+	}
+}
+
+// A command that the server will never take ends the subscription instead of being tried for ever.
+func TestForbiddenCommandEndsSubscription(t *testing.T) {
+	for _, command := range []string{"xpending", "xclaim", "xreadgroup", "xack"} {
+		t.Run(command, func(t *testing.T) {
+			b, server := start(t, fast)
+			publish(t, b, events, "1")
+			client := server.Client()
+			client.XGroupCreate(t.Context(), eventsKey, "g", "0")
+			err := client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "g", Consumer: "dead", Streams: []string{eventsKey, ">"}}).Err()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := client.Do(t.Context(), "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-"+command).Err(); err != nil {
+				t.Fatal(err)
+			}
+			limited := open(t, "redis://u:p@"+server.Addr)
+			r := subscribe(t, limited, events, "g")
+			for deadline := time.After(patience); ; {
+				select {
+				case msg, ok := <-r.in:
+					if !ok {
+						return
+					}
+					msg.Ack()
+				case <-deadline:
+					t.Fatal("the subscription goes on")
+				}
+			}
+		})
+	}
+}
+
+// When the reply to a read is lost, the entry is with a consumer that never sees it.
+func TestLostReadReply(t *testing.T) {
+	direct, server := start(t, fast)
+	p := startProxy(t, server.Addr)
+	b := open(t, "redis://"+p.addr)
+	r := subscribe(t, b, events, "g")
+	publish(t, direct, events, "1")
+	r.want("1")
+	client := server.Client()
+	eventually(t, "1 acknowledged", func() bool { return pending(t, client, eventsKey, "g") == 0 })
+	p.lose.Store(true)
+	publish(t, direct, events, "2")
+	r.wantEnd()
+	publish(t, direct, events, "3")
+	subscribe(t, b, events, "g").want("2", "3")
+}
+
+// A publish whose reply is lost is not repeated by itself: that would be a duplicate.
+func TestLostPublishReply(t *testing.T) {
+	direct, server := start(t, fast)
+	p := startProxy(t, server.Addr)
+	b := open(t, "redis://"+p.addr)
+	publish(t, b, events, "1")
+	p.lose.Store(true)
+	if err := tryPublish(t.Context(), b, events, "2"); !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	r := subscribe(t, direct, events, "g")
+	r.want("1", "2")
+	publish(t, direct, events, "3")
+	r.want("3")
+}
+
+// What was acked before Close is acknowledged when it returns: the next owner does not get it again.
+func TestCloseKeepsAck(t *testing.T) {
+	b, server := start(t, redistest.Options{})
+	client := server.Client()
+	for i := range 20 {
+		r := subscribe(t, b, events, "g")
+		publish(t, b, events, fmt.Sprint(i))
+		r.want(fmt.Sprint(i))
+		r.close()
+		if n := pending(t, client, eventsKey, "g"); n != 0 {
+			t.Fatalf("round %d: %d pending after Close", i, n)
+		}
+	}
+}
+
+// After Close no read of ours waits on the server: it would take the next entry with it.
+func TestCloseLeavesNoReader(t *testing.T) {
+	b, server := start(t, fast)
+	client := server.Client()
+	for range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		sub, err := b.Subscriber(ctx, "g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := sub.Subscribe(ctx, events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a read waits", func() bool { return blocked(t, client) == 1 })
+		cancel() // alone, without Close
+		r := &reader{t, sub, in}
+		r.wantEnd()
+		eventually(t, "no read waits", func() bool { return blocked(t, client) == 0 })
+	}
+	publish(t, b, events, "1")
+	if n := pending(t, client, eventsKey, "g"); n != 0 {
+		t.Errorf("%d entries went to a dead reader", n)
+	}
+}
+
+func blocked(t *testing.T, client *redis.Client) int {
+	t.Helper()
+	list, err := client.ClientList(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(list, "cmd=xreadgroup")
+}
+
+func TestCloseIsQuickWhenServerHangs(t *testing.T) {
+	b, server := start(t, fast)
+	publish(t, b, events, "1")
+	r := subscribe(t, b, events, "g")
+	msg := r.next()
+	server.Pause()
+	defer server.Resume()
+	msg.Ack()
+	began := time.Now()
+	r.close()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+	if err := msg.Context().Err(); err == nil {
+		t.Error("the message's context goes on")
+	}
+}
+
+func TestCloseEndsSubscribe(t *testing.T) {
+	b, server := start(t, fast)
+	sub, err := b.Subscriber(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	defer server.Resume()
+	answer := make(chan error)
+	go func() {
+		_, err := sub.Subscribe(t.Context(), events)
+		answer <- err
+	}()
+	eventually(t, "it subscribes", func() bool {
+		s := sub.(*subscriber)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.open) == 1
+	})
+	began := time.Now()
+	if err := sub.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-answer; err == nil {
+		t.Error("subscribed to a server that does not answer")
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+}
+
+func TestClosedSubscriberAndBackend(t *testing.T) {
+	b, _ := start(t, fast)
+	r := subscribe(t, b, events, "g")
+	r.close()
+	r.close()
+	if _, err := r.sub.Subscribe(t.Context(), events); err == nil {
+		t.Error("subscribed on a closed subscriber")
+	}
+	other := subscribe(t, b, events, "g")
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other.wantEnd()
+	if _, err := b.Subscriber(t.Context(), "g"); err == nil {
+		t.Error("subscriber of a closed backend")
+	}
+	if _, err := b.Subscriber(t.Context(), ""); err == nil {
+		t.Error("subscriber without a group")
+	}
+}
+
+// A dead consumer that has nothing pending goes; one that has something stays until it is claimed.
+func TestDeadConsumersAreSwept(t *testing.T) {
+	b, server := start(t, fast)
+	client := server.Client()
+	ctx := t.Context()
+	if err := b.EnsureTopic(ctx, events, []string{"g"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, events, "1")
+	client.XGroupCreateConsumer(ctx, eventsKey, "g", "empty")
+	client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: "g", Consumer: "holds", Streams: []string{eventsKey, ">"}})
+	sweep := func() int {
+		t.Helper()
+		n, err := joinScript.Run(ctx, client, []string{eventsKey}, "g", 20).Int()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	eventually(t, "the empty one is swept", func() bool { return sweep() == 1 })
+	left := client.XInfoConsumers(ctx, eventsKey, "g").Val()
+	if len(left) != 1 || left[0].Name != "holds" {
+		t.Errorf("left: %v", left)
+	}
+	subscribe(t, b, events, "g").want("1")
+	eventually(t, "the other is swept", func() bool { return sweep() == 1 })
+}
