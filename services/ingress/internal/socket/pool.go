@@ -1,0 +1,80 @@
+package socket
+
+import "sync"
+
+// pool is the few workers that write to all sockets. A connection stands in the
+// queue at most once, so the queue is no longer than there are connections; while
+// it waits there, more gathers for it, and goes out in the same write. Workers
+// never block on a socket.
+type pool struct {
+	workers int
+	wg      sync.WaitGroup
+
+	mu     sync.Mutex
+	some   sync.Cond
+	queue  []*Conn
+	head   int
+	closed bool
+}
+
+func newPool(workers int) *pool {
+	p := &pool{workers: workers}
+	p.some.L = &p.mu
+	for range workers {
+		p.wg.Go(p.work)
+	}
+	return p
+}
+
+func (p *pool) push(c *Conn) {
+	p.mu.Lock()
+	p.queue = append(p.queue, c)
+	p.mu.Unlock()
+	p.some.Signal()
+}
+
+func (p *pool) work() {
+	var mine [32]*Conn
+	for {
+		n := p.take(mine[:])
+		if n == 0 {
+			return
+		}
+		for i, c := range mine[:n] {
+			mine[i] = nil
+			c.flush()
+		}
+	}
+}
+
+// take moves a fair share of the queue to the worker; 0 means that the pool ends.
+func (p *pool) take(into []*Conn) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.head == len(p.queue) {
+		if p.closed {
+			return 0
+		}
+		p.some.Wait()
+	}
+	n := min(len(into), (len(p.queue)-p.head)/p.workers+1, len(p.queue)-p.head)
+	copy(into, p.queue[p.head:p.head+n])
+	clear(p.queue[p.head : p.head+n])
+	p.head += n
+	if p.head == len(p.queue) {
+		p.queue, p.head = p.queue[:0], 0
+	} else if p.head > 1024 && p.head > len(p.queue)/2 {
+		p.queue = append(p.queue[:0], p.queue[p.head:]...)
+		p.head = 0
+	}
+	return n
+}
+
+// close lets the workers end after what is queued.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.some.Broadcast()
+	p.wg.Wait()
+}

@@ -1,0 +1,260 @@
+package socket
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/parley-chat/parley/services/ingress/protocol"
+)
+
+// headRoom is the longest header of a frame that a server sends (RFC 6455 §5.2).
+const headRoom = 10
+
+// rounds is how often a worker looks for more before others get their turn.
+const rounds = 4
+
+// maxBuffer is the largest write buffer that is kept for the next connection.
+const maxBuffer = 256 << 10
+
+var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// flush writes what is pending, as much as the socket takes at once. What it does
+// not take goes to a goroutine of its own, and nobody waits for that.
+func (c *Conn) flush() {
+	buf := writeBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= maxBuffer {
+			writeBuffers.Put(buf)
+		}
+	}()
+	for range rounds {
+		c.writing.Store(busy)
+		out := c.gather((*buf)[:0])
+		*buf = out[:0]
+		if len(out) == 0 {
+			if c.writing.CompareAndSwap(busy, idle) {
+				return
+			}
+			continue
+		}
+		n, err := c.tryWrite(out)
+		if err != nil {
+			c.broken()
+			return
+		}
+		if n < len(out) {
+			rest := append([]byte(nil), out[n:]...)
+			c.server.wg.Go(func() { c.writeSlowly(rest) })
+			return
+		}
+		c.written()
+	}
+	c.server.pool.push(c)
+}
+
+// gather makes the frames to be written next: pong and ping, then one message
+// with what the handler has, or the close frame when it has nothing more.
+func (c *Conn) gather(buf []byte) []byte {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return buf
+	}
+	if c.hasPong {
+		buf = appendFrame(buf, opPong, c.pong)
+		c.pong, c.hasPong = nil, false
+	}
+	ping := c.ping
+	c.ping = false
+	c.mu.Unlock()
+
+	if ping {
+		buf = appendFrame(buf, opPing, nil)
+	}
+	start := len(buf)
+	buf = append(buf, make([]byte, headRoom)...)
+	if ping {
+		buf = append(protocol.AppendPing(buf), '\n')
+	}
+	buf = c.handler.Fill(buf, start+c.server.cfg.WriteBytes)
+	buf = closeFrameAt(buf, start)
+	if len(buf) > 0 {
+		return buf
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing != 0 && !c.closed {
+		buf = c.goodbyeFrame(buf)
+	}
+	return buf
+}
+
+// goodbyeFrame appends the close frame; c.mu is held. Codes that exist only for
+// their holder (1005, 1006) are answered without one.
+func (c *Conn) goodbyeFrame(buf []byte) []byte {
+	if c.closing == protocol.CloseAbnormal {
+		c.markClosed()
+		return buf
+	}
+	var payload []byte
+	if c.closing != protocol.CloseNoStatus {
+		payload = binary.BigEndian.AppendUint16(nil, uint16(c.closing))
+		payload = append(payload, c.reason[:min(len(c.reason), 100)]...)
+	}
+	c.closed = true
+	return appendFrame(buf, opClose, payload)
+}
+
+// written tells whoever waits for the goodbye that it is out.
+func (c *Conn) written() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		c.markClosed()
+	}
+}
+
+func (c *Conn) markClosed() {
+	c.closed, c.parted = true, true
+	if c.goodbye == nil {
+		c.goodbye = make(chan struct{})
+	}
+	select {
+	case <-c.goodbye:
+	default:
+		close(c.goodbye)
+	}
+}
+
+// tryWrite writes without waiting and returns how much the socket took.
+func (c *Conn) tryWrite(out []byte) (n int, err error) {
+	if c.raw == nil {
+		return 0, nil
+	}
+	werr := c.raw.Write(func(fd uintptr) bool {
+		for n < len(out) {
+			var k int
+			k, err = syscall.Write(int(fd), out[n:])
+			if err == syscall.EINTR {
+				err = nil
+				continue
+			}
+			if k > 0 {
+				n += k
+			}
+			if err != nil || k <= 0 {
+				break
+			}
+		}
+		return true
+	})
+	if errors.Is(err, syscall.EAGAIN) {
+		err = nil
+	}
+	return n, errors.Join(err, werr)
+}
+
+// writeSlowly waits for a slow reader, as long as it reads at all, and then has
+// the workers go on.
+func (c *Conn) writeSlowly(rest []byte) {
+	c.server.stalled.Add(1)
+	c.slow.Store(true)
+	defer func() {
+		c.slow.Store(false)
+		c.server.stalled.Add(-1)
+	}()
+	rest, err := c.drip(rest, c.server.cfg.WriteStall)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.dismiss(rest)
+	}
+	if err != nil {
+		c.broken()
+		return
+	}
+	_ = c.net.SetWriteDeadline(time.Time{})
+	c.written()
+	c.server.pool.push(c)
+}
+
+// drip writes as fast as the peer reads; the error is a deadline's when it has
+// read nothing for as long as patience.
+func (c *Conn) drip(rest []byte, patience time.Duration) ([]byte, error) {
+	for len(rest) > 0 {
+		_ = c.net.SetWriteDeadline(time.Now().Add(patience))
+		n, err := c.net.Write(rest)
+		rest = rest[n:]
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return rest, err
+		}
+	}
+	return nil, nil
+}
+
+// dismiss ends the connection of a peer that reads nothing. Its session ends at
+// once; what is half written and the close frame wait for a while longer, so that a
+// peer that wakes up is told why. Nothing else is written.
+func (c *Conn) dismiss(rest []byte) error {
+	c.Close(protocol.CloseSlow, "no progress for "+c.server.cfg.WriteStall.String())
+	c.mu.Lock()
+	if !c.closed {
+		rest = c.goodbyeFrame(rest)
+	}
+	patience := c.server.cfg.SlowGrace
+	if c.closing != protocol.CloseSlow { // it was being closed already
+		patience = c.server.cfg.CloseGrace
+	}
+	c.mu.Unlock()
+	_, err := c.drip(rest, patience)
+	return err
+}
+
+// broken ends a connection that cannot be written to any more; the reader sees it.
+func (c *Conn) broken() {
+	c.mu.Lock()
+	c.markClosed()
+	c.mu.Unlock()
+	_ = c.net.Close()
+}
+
+// Opcodes of RFC 6455 §5.2, with the FIN bit.
+const (
+	opText  = 0x81
+	opClose = 0x88
+	opPing  = 0x89
+	opPong  = 0x8a
+)
+
+// appendFrame appends a control frame; payload has at most 125 bytes.
+func appendFrame(buf []byte, op byte, payload []byte) []byte {
+	return append(append(buf, op, byte(len(payload))), payload...)
+}
+
+// closeFrameAt turns the payload after buf[start:start+headRoom] into a text
+// frame without a trailing line feed; an empty one is taken away.
+func closeFrameAt(buf []byte, start int) []byte {
+	payload := buf[start+headRoom:]
+	if n := len(payload); n > 0 && payload[n-1] == '\n' {
+		payload = payload[:n-1]
+	}
+	if len(payload) == 0 {
+		return buf[:start]
+	}
+	var header [headRoom]byte
+	h := append(header[:0], opText)
+	switch n := len(payload); {
+	case n < 126:
+		h = append(h, byte(n))
+	case n <= 0xffff:
+		h = binary.BigEndian.AppendUint16(append(h, 126), uint16(n))
+	default:
+		h = binary.BigEndian.AppendUint64(append(h, 127), uint64(n))
+	}
+	copy(buf[start:], h)
+	copy(buf[start+len(h):], payload)
+	return buf[:start+len(h)+len(payload)]
+}
