@@ -1,0 +1,214 @@
+// Package cluster runs a whole Parley as processes of this machine: a broker of
+// its own on a free port, and as many ingress, chat and notifier processes as asked
+// for. The try-it-by-hand program and the end-to-end tests stand on it. It never
+// touches a broker that runs already.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Config says what to run.
+type Config struct {
+	Bin string // folder with the binaries ingress, chat, notifier (and standalone)
+	Dir string // folder for logs and data; it must exist
+	// NATS has the bus on a nats-server; the store is on Redis all the same.
+	NATS                     bool
+	Ingress, Chat, Notifiers int
+	Standalone               bool     // one standalone process instead of the three kinds, and no broker
+	Fsync                    string   // Redis' appendfsync; empty: always
+	Env                      []string // further settings, NAME=value, for every service
+	// Via, if set, is asked for the address (host:port) at which a service is to
+	// reach a broker: that of a proxy, say.
+	Via func(service, broker string) (string, error)
+}
+
+// Cluster is a running Parley. Its fields do not change after New.
+type Cluster struct {
+	Redis, NATS *Process // nil where there is none
+	Edges       []*Process
+	Chats       []*Process
+	Notifiers   []*Process
+
+	RedisURL string // of the store, and of the bus unless that is NATS
+	BusURL   string
+	cfg      Config
+}
+
+// New prepares the processes; Start starts them.
+func New(cfg Config) (*Cluster, error) {
+	c := &Cluster{cfg: cfg}
+	if cfg.Standalone {
+		return c, c.add(&c.Edges, "standalone", 1)
+	}
+	if err := c.addBrokers(); err != nil {
+		return nil, err
+	}
+	return c, errors.Join(
+		c.add(&c.Edges, "ingress", cfg.Ingress),
+		c.add(&c.Chats, "chat", cfg.Chat),
+		c.add(&c.Notifiers, "notifier", cfg.Notifiers))
+}
+
+func (c *Cluster) addBrokers() (err error) {
+	fsync := c.cfg.Fsync
+	if fsync == "" {
+		fsync = "always"
+	}
+	if c.Redis, c.RedisURL, err = redisServer(c.cfg.Dir, fsync); err != nil {
+		return err
+	}
+	c.BusURL = c.RedisURL
+	if c.cfg.NATS {
+		if c.NATS, c.BusURL, err = natsServer(c.cfg.Dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// brokerEnv tells a service where its brokers are.
+func (c *Cluster) brokerEnv(service string) ([]string, error) {
+	if c.cfg.Standalone {
+		return nil, nil
+	}
+	bus, err := c.via(service, c.BusURL)
+	if err != nil {
+		return nil, err
+	}
+	store := bus
+	if c.RedisURL != c.BusURL {
+		if store, err = c.via(service, c.RedisURL); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"PARLEY_BUS=" + bus, "PARLEY_STORE=" + store}, nil
+}
+
+func (c *Cluster) via(service, broker string) (string, error) {
+	if c.cfg.Via == nil {
+		return broker, nil
+	}
+	u, err := url.Parse(broker)
+	if err != nil {
+		return "", err
+	}
+	u.Host, err = c.cfg.Via(service, u.Host)
+	return u.String(), err
+}
+
+func (c *Cluster) add(to *[]*Process, kind string, n int) error {
+	for i := 1; i <= n; i++ {
+		p, err := c.service(kind, i)
+		if err != nil {
+			return err
+		}
+		*to = append(*to, p)
+	}
+	return nil
+}
+
+func (c *Cluster) service(kind string, i int) (*Process, error) {
+	name := fmt.Sprintf("%s-%d", kind, i)
+	adminPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	admin := net.JoinHostPort("127.0.0.1", adminPort)
+	p := &Process{
+		Name: name, Kind: kind, Admin: "http://" + admin,
+		LogFile: filepath.Join(c.cfg.Dir, name+".log"),
+		path:    filepath.Join(c.cfg.Bin, kind),
+		up:      ready("http://" + admin),
+	}
+	p.env = append(p.env, "PARLEY_NODE="+name, "PARLEY_ADMIN="+admin)
+	brokers, err := c.brokerEnv(name)
+	if err != nil {
+		return nil, err
+	}
+	p.env = append(p.env, brokers...)
+	if kind == "ingress" || kind == "standalone" {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		address := net.JoinHostPort("127.0.0.1", port)
+		p.URL = "http://" + address
+		p.env = append(p.env, "PARLEY_LISTEN="+address, "PARLEY_AUTH=dev")
+	}
+	p.env = append(p.env, c.cfg.Env...)
+	return p, nil
+}
+
+// Services are all processes but the brokers.
+func (c *Cluster) Services() []*Process {
+	var out []*Process
+	for _, kind := range [][]*Process{c.Chats, c.Notifiers, c.Edges} {
+		out = append(out, kind...)
+	}
+	return out
+}
+
+// All are the brokers and the services.
+func (c *Cluster) All() []*Process {
+	var out []*Process
+	for _, p := range []*Process{c.Redis, c.NATS} {
+		if p != nil {
+			out = append(out, p)
+		}
+	}
+	return append(out, c.Services()...)
+}
+
+// Start starts everything and waits until all are ready or ctx ends.
+func (c *Cluster) Start(ctx context.Context) error {
+	for _, broker := range []*Process{c.Redis, c.NATS} {
+		if broker == nil {
+			continue
+		}
+		if err := broker.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return each(c.Services(), func(p *Process) error { return p.Start(ctx) })
+}
+
+// Stop ends everything, services first. It forces what has not ended when ctx ends.
+func (c *Cluster) Stop(ctx context.Context) error {
+	err := each(c.Services(), func(p *Process) error { return p.Stop(ctx) })
+	for _, broker := range []*Process{c.NATS, c.Redis} {
+		if broker != nil {
+			err = errors.Join(err, broker.Stop(ctx))
+		}
+	}
+	return err
+}
+
+// each runs fn for all processes at once.
+func each(processes []*Process, fn func(*Process) error) error {
+	errs := make([]error, len(processes))
+	var wg sync.WaitGroup
+	for i, p := range processes {
+		wg.Go(func() { errs[i] = fn(p) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Missing names the binaries that Bin lacks.
+func (cfg Config) Missing() []string {
+	var out []string
+	for _, kind := range []string{"ingress", "chat", "notifier"} {
+		if _, err := os.Stat(filepath.Join(cfg.Bin, kind)); err != nil {
+			out = append(out, kind)
+		}
+	}
+	return out
+}
