@@ -1,0 +1,66 @@
+# Everything is started from here; `make help` lists it. Settings are variables:
+# make run PARLEY_LISTEN=127.0.0.1:9000 hands them on to the program.
+
+SHELL := /bin/bash
+
+# One module at a time: with the workspace an import between services would compile.
+export GOWORK := off
+# The version is given below, and a clone that git does not trust must build, too.
+export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
+# Debian keeps brokers where a user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+LDFLAGS := -X github.com/parley-chat/parley/shared/process.buildVersion=$(VERSION)
+BIN := $(CURDIR)/bin
+MODULES := shared services/ingress services/ingress/protocol services/chat services/notifier deploy
+
+FUZZTIME ?= 10s
+BENCH ?= .
+BENCHTIME ?= 1s
+SUITES ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run run-redis build test test-short check fuzz bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## the whole in one process, nothing else needed: http://127.0.0.1:8080
+	@cd deploy && go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/standalone
+	@exec $(BIN)/standalone
+
+run-redis: ## the three services as processes of their own, with a Redis
+	@scripts/need redis-server
+	@$(MAKE) --no-print-directory build
+	@exec $(BIN)/cluster
+
+build: ## every program, to bin/
+	@mkdir -p $(BIN)
+	@for module in $(MODULES); do \
+	  ( cd $$module && mains=$$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...) || exit 1; \
+	    [ -z "$$mains" ] || go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $$mains ) || exit 1; \
+	done
+	@ls $(BIN)
+
+test: ## all suites, each with its time; some of them: make test SUITES="units bus"
+	@scripts/need
+	@scripts/test $(SUITES)
+
+test-short: ## units only, without what takes long
+	@scripts/need cc redis-server nats-server
+	@scripts/test --short units
+
+check: ## format, vet, staticcheck, import table, tidy modules
+	@scripts/check
+
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@scripts/fuzz $(FUZZTIME)
+
+bench: ## every benchmark; BENCH=pattern BENCHTIME=1s
+	@status=0; for module in $(MODULES); do \
+	  ( cd $$module && go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./... | grep -v 'no test files' ) || status=1; \
+	done; exit $$status
+
+clean: ## remove bin/
+	rm -rf $(BIN)
