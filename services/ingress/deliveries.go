@@ -79,7 +79,10 @@ func (s *Service) deliver(d *event.Delivery, w *wakes) {
 	case d.Epoch != nil:
 		s.onSyncAsked(&event.SyncAsked{Partition: d.Epoch.Partition})
 	default:
-		s.log.Debug("a delivery of an unknown kind", "room", d.Room)
+		now := time.Now().Unix()
+		if last := s.oddity.Load(); now-last >= 60 && s.oddity.CompareAndSwap(last, now) {
+			s.log.Warn("deliveries of an unknown kind are skipped; a newer notifier sends them", "room", d.Room)
+		}
 	}
 }
 

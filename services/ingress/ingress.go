@@ -73,6 +73,7 @@ type Service struct {
 	shrinks    chan struct{} // rings are over their bound
 	present    atomic.Bool   // the node's topic is made and announced
 	draining   atomic.Bool
+	oddity     atomic.Int64 // when an unknown kind was logged last, Unix s
 }
 
 // New returns an edge on the bus, listening already where Options has no

@@ -38,10 +38,10 @@ type Server struct {
 	URL  string // nats://127.0.0.1:port
 	Addr string // 127.0.0.1:port
 	Dir  string // where it keeps its files and its log, nats.log
+	Name string // its own
 
 	t       testing.TB
 	binary  string
-	name    string
 	args    []string
 	process *exec.Cmd
 	output  *bytes.Buffer // what it wrote before it had a log
@@ -57,7 +57,7 @@ func Start(t testing.TB, o Options) *Server {
 	for range 5 { // the free port may be taken by somebody else before the server has it
 		s.Addr = freeAddr(t)
 		s.URL = "nats://" + o.User + s.Addr
-		s.name = fmt.Sprintf("test-%d-%s", os.Getpid(), s.Addr)
+		s.Name = fmt.Sprintf("test-%d-%s", os.Getpid(), s.Addr)
 		if err = s.start(); err == nil {
 			return s
 		}
@@ -93,7 +93,7 @@ func cluster(t testing.TB, size int) []*Server {
 	for i := range servers {
 		s := &Server{t: t, binary: find(t), Dir: t.TempDir(), Addr: freeAddr(t)}
 		s.URL = "nats://" + s.Addr
-		s.name = fmt.Sprintf("test-%d-%s", os.Getpid(), s.Addr)
+		s.Name = fmt.Sprintf("test-%d-%s", os.Getpid(), s.Addr)
 		s.args = []string{"--cluster_name", "test-" + routes[0], "--cluster", routes[i], "--routes", strings.Join(routes, ",")}
 		servers[i] = s
 		t.Cleanup(s.Kill)
@@ -251,7 +251,7 @@ func (s *Server) launch() error {
 		return err
 	}
 	args := append([]string{
-		"--addr", host, "--port", port, "--name", s.name, "--log", s.log(),
+		"--addr", host, "--port", port, "--name", s.Name, "--log", s.log(),
 		"--jetstream", "--store_dir", s.store(),
 	}, s.args...)
 	process := exec.Command(s.binary, args...)
@@ -309,8 +309,8 @@ func (s *Server) ask() error {
 		return err
 	}
 	defer nc.Close()
-	if got := nc.ConnectedServerName(); got != s.name {
-		return fmt.Errorf("server %s answers on its port, not ours (%s)", got, s.name)
+	if got := nc.ConnectedServerName(); got != s.Name {
+		return fmt.Errorf("server %s answers on its port, not ours (%s)", got, s.Name)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {

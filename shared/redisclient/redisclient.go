@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // Schemes are the URL schemes that Options accepts.
@@ -29,8 +30,10 @@ func Is(rawURL string) bool {
 //
 // The options can be changed before they are given to [redis.NewUniversalClient];
 // MaxRetries is -1 (a retried write whose reply was lost is a second write), callers
-// that only read may raise it.
+// that only read may raise it. go-redis' own lines on stderr are silenced for the
+// whole process: what goes wrong is in the errors of its calls.
 func Options(rawURL string) (*redis.UniversalOptions, error) {
+	logging.Disable()
 	scheme, rest, ok := strings.Cut(rawURL, "://")
 	if !ok || !slices.Contains(schemes, scheme) {
 		return nil, fmt.Errorf("%q is no Redis URL: want one of %s", Redact(rawURL), strings.Join(schemes, "://, ")+"://")

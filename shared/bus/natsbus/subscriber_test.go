@@ -269,3 +269,42 @@ func TestStored(t *testing.T) {
 		t.Errorf("after DropTopic: %+v, %v; want no cursor", cursors.CachedInfo().State, err)
 	}
 }
+
+// One of three replicas dies, whichever leads: publishing and reading go on.
+func TestReplicaDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three servers at once")
+	}
+	servers, url := startCluster(t)
+	b := openBackend(t, url)
+	publish(t, b, "a", numbers(1, 50)...)
+	r := subscribe(t, b, "a", "g")
+	r.want(numbers(1, 20)...)
+	eventually(t, "acknowledged", func() bool {
+		d, err := b.Depth(t.Context(), "a", "g")
+		return err == nil && d.Messages == 30
+	})
+	info, err := b.ensure(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range servers {
+		if s.Name == info.Cluster.Leader {
+			s.Kill()
+		}
+	}
+	for _, n := range numbers(51, 100) {
+		eventually(t, "published", func() bool { return tryPublish(t.Context(), b, "a", n) == nil })
+	}
+	r.close() // whether it has ended or not
+	eventually(t, "subscribed", func() bool {
+		sub, err := b.Subscriber(t.Context(), "g")
+		if err != nil {
+			return false
+		}
+		in, err := sub.Subscribe(t.Context(), "a")
+		r = &reading{t, sub, in}
+		return err == nil
+	})
+	r.want(numbers(21, 100)...)
+}

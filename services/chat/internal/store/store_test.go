@@ -301,11 +301,11 @@ func TestLaterLeaseWinsAfterLoss(t *testing.T) {
 func TestTold(t *testing.T) {
 	places(t, func(t *testing.T, p place) {
 		s := &Store{p.engine}
-		l := open(t, s, 1)
+		open(t, s, 1)
 		if !open(t, s, 2).Untold() {
 			t.Fatal("an owner that died before it told the epoch: the next one must tell it")
 		}
-		l = open(t, s, 3)
+		l := open(t, s, 3)
 		if err := l.Told(t.Context()); err != nil {
 			t.Fatal(err)
 		}
