@@ -19,9 +19,12 @@ FUZZTIME ?= 10s
 BENCH ?= .
 BENCHTIME ?= 1s
 SUITES ?=
+SEED ?= 1
+ONLY ?=
+SEEDS ?= 1,2,3
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis build test test-short check fuzz bench clean
+.PHONY: help run run-redis build test test-short check fuzz bench chaos campaign soak mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +36,7 @@ run: ## the whole in one process, nothing else needed: http://127.0.0.1:8080
 run-redis: ## the three services as processes of their own, with a Redis
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build
-	@exec $(BIN)/cluster
+	@exec $(BIN)/cluster -bin $(BIN)
 
 build: ## every program, to bin/
 	@mkdir -p $(BIN)
@@ -57,10 +60,28 @@ check: ## format, vet, staticcheck, import table, tidy modules
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	@scripts/fuzz $(FUZZTIME)
 
-bench: ## every benchmark; BENCH=pattern BENCHTIME=1s
+bench: ## the whole under load, as in docs/performance.md; then every benchmark; BENCH=pattern BENCHTIME=1s
+	@scripts/need redis-server
+	@cd deploy && go run ./cmd/loadgen -bench
 	@status=0; for module in $(MODULES); do \
 	  ( cd $$module && go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./... | grep -v 'no test files' ) || status=1; \
 	done; exit $$status
+
+chaos: ## break everything once under load and check what is promised; SEED=n ONLY=F6 replays
+	@scripts/need redis-server
+	@cd deploy && SEED=$(SEED) ONLY=$(ONLY) go test -race -count=1 -timeout 20m -v -run TestChaos ./chaos
+
+campaign: ## the same at full scale with three seeds, 20 minutes each; writes docs/reliability.md
+	@scripts/need redis-server
+	@cd deploy && go run ./cmd/chaos -race=false -full -clients 2000 -rate 600 -for 20m -seeds $(SEEDS) -report ../docs/reliability.md
+
+soak: ## the same for two hours with one seed
+	@scripts/need redis-server
+	@cd deploy && go run ./cmd/chaos -race=false -full -clients 2000 -rate 600 -for 2h -seeds $(SEED)
+
+mutants: ## break the product on purpose, patch by patch: is each caught?
+	@scripts/need redis-server
+	@cd deploy && go run ./cmd/chaos -mutants chaos/mutants -clients 60 -rate 80
 
 clean: ## remove bin/
 	rm -rf $(BIN)

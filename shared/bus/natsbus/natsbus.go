@@ -10,7 +10,9 @@
 //
 // Leases and sets are keys that carry their time to live; their age is judged by
 // the server's clock, and every change names the revision that it replaces. It wants
-// nats-server 2.9 or newer and uses nothing that came later. Topics have no time to live of
+// nats-server 2.9 or newer and uses nothing that came later. (Clusters of 2.9 were seen to
+// lose acknowledged messages when two replicas were killed within seconds;
+// readers are told, see package bus.) Topics have no time to live of
 // their own (a stream knows only the age of messages, not when it was last
 // used): EnsureTopic ignores it, and the topic of a dead node goes when the notifier drops it.
 //

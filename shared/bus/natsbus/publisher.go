@@ -49,10 +49,10 @@ func (p *publisher) publish(topic string, msg *message.Message) error {
 	return err
 }
 
-// send publishes once. A leader in a cluster (of servers before 2.10) remembers the id when the
-// message comes, before it is stored; if it then is not, every further try is
-// answered as a duplicate, of a message with no sequence. So that answer says
-// nothing, and the message goes without its id: better twice than never.
+// send publishes once. A cluster's leader knows an id from when the message comes, not
+// from when it is stored: a duplicate without a sequence may be of a message that
+// never will be. So that answer says nothing, and the message goes again without its
+// id: better twice than never.
 func (p *publisher) send(ctx context.Context, m *nats.Msg) error {
 	ack, err := p.backend.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err == nil && ack.Duplicate && ack.Sequence == 0 {
