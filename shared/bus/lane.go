@@ -88,11 +88,10 @@ func (l *lane) run() {
 			return
 		}
 		err := l.publish(next)
-		l.settle(next)
+		busy = l.settle(next)
 		for _, e := range next.entries {
 			e.finish(err)
 		}
-		busy = true
 	}
 }
 
@@ -185,13 +184,15 @@ func (l *lane) take() *entry {
 	return e
 }
 
-// settle frees the batch's place in the buffer.
-func (l *lane) settle(b *batch) {
+// settle frees the batch's place in the buffer, and tells whether others came while
+// it was on its way. Who comes because it has arrived is not waited with.
+func (l *lane) settle(b *batch) (busy bool) {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
 	l.bytes -= b.bytes
 	l.sent = time.Now()
 	l.grouped = len(b.entries) > 1
+	return len(l.queue) > 0
 }
 
 // attemptTimeout bounds one try of a publish, so that a connection that hangs

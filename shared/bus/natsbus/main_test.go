@@ -41,26 +41,6 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// The same on a cluster, with three replicas. It is not restarted: nats-server 2.9
-// can lose messages that it has acknowledged when replicas are killed shortly after
-// one another (the bus's numbers show that). See TestReplicaDies.
-func TestClusterConformance(t *testing.T) {
-	if testing.Short() {
-		t.Skip("three servers at once")
-	}
-	servers, url := startCluster(t)
-	bustest.Run(t, bustest.Harness{
-		New: func(t *testing.T) bus.Backend {
-			b, err := Open(t.Context(), url, Options{Prefix: "t", Name: t.Name(), Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
-		},
-		Flush: func(*testing.T) { servers[0].Flush() },
-	})
-}
-
 func startCluster(t *testing.T) (servers []*natstest.Server, url string) {
 	t.Helper()
 	servers = natstest.StartCluster(t, 3)
