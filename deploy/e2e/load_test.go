@@ -19,7 +19,7 @@ import (
 // TestThreeThousandClientsGetEveryMessageOfTheirRooms: 60 rooms of 50 on two edges.
 func TestThreeThousandClientsGetEveryMessageOfTheirRooms(t *testing.T) {
 	const rooms, members, each = 60, 50, 10
-	c := start(t, cluster.Config{})
+	c := start(t, cluster.Config{Env: unhurried})
 	users := make([]*user, rooms*members)
 	inParallel(len(users), 24, func(i int) {
 		u, err := tryConnect(t, c.Edges[i%2].URL, fmt.Sprintf("u%d", i), hello{})
@@ -65,7 +65,7 @@ func inParallel(n, width int, fn func(i int)) {
 // 4001, resume, and get all. Meanwhile the edge holds next to nothing for them.
 func TestSlowReadersCostANumber(t *testing.T) {
 	const readers, messages, sendBuffer = 50, 20_000, 64 << 10
-	c := start(t, cluster.Config{Ingress: 2, Chat: 1, Notifiers: 1, Env: []string{"PARLEY_RETENTION_COUNT=30000"}})
+	c := start(t, cluster.Config{Ingress: 2, Chat: 1, Notifiers: 1, Env: append([]string{"PARLEY_RETENTION_COUNT=30000"}, unhurried...)})
 	slowEdge, senderEdge := c.Edges[0], c.Edges[1]
 	room := roomOf(t)
 	slow := make([]*user, readers)
@@ -216,7 +216,7 @@ func sendQueues(t *testing.T, edge *cluster.Process) (most int64, sockets int) {
 
 // TestCursorOlderThanRetentionIsToldTheGap: what is not kept is named, the rest comes.
 func TestCursorOlderThanRetentionIsToldTheGap(t *testing.T) {
-	c := start(t, cluster.Config{Env: []string{"PARLEY_RETENTION_COUNT=1000"}})
+	c := start(t, cluster.Config{Env: append([]string{"PARLEY_RETENTION_COUNT=1000"}, unhurried...)})
 	one, two := edges(c)
 	room := roomOf(t)
 	alice, bob := connect(t, one, "alice", hello{}), connect(t, two, "bob", hello{})
