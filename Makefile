@@ -24,7 +24,7 @@ ONLY ?=
 SEEDS ?= 1,2,3
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis build test test-short check fuzz bench chaos campaign soak mutants clean
+.PHONY: help run run-redis build test test-short check fuzz bench chaos campaign soak mutants pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,11 @@ soak: ## the same for two hours with one seed
 mutants: ## break the product on purpose, patch by patch: is each caught?
 	@scripts/need redis-server
 	@cd deploy && go run ./cmd/chaos -mutants chaos/mutants -clients 60 -rate 80
+
+pictures: ## the pictures in docs/pictures, taken by Chromium of the page as it is
+	@scripts/need chromium
+	@cd deploy && go test -count=1 ./browser -run '^TestPictures$$' -pictures ../../docs/pictures
+	@ls docs/pictures
 
 clean: ## remove bin/
 	rm -rf $(BIN)

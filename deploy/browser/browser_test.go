@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/parley-chat/parley/deploy/cluster"
 )
@@ -162,7 +163,7 @@ func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 
 func (w *window) say(text string) {
 	w.t.Helper()
-	w.do("say "+text, chromedp.SendKeys("#message-input", text+"\n"))
+	w.do("say "+text, chromedp.SendKeys("#message-input", text+kb.Enter))
 }
 
 // shows is the expression for: a message of the user with the text stands there.
@@ -176,7 +177,7 @@ const online = `document.querySelector('#status')?.dataset.state === 'open'`
 func TestNameIsAskedFor(t *testing.T) {
 	c := start(t, cluster.Config{Standalone: true})
 	w := open(t, c.Edges[0].URL+"/")
-	w.do("enter a name", chromedp.WaitVisible("#name-input"), chromedp.SendKeys("#name-input", "carol\n"))
+	w.do("enter a name", chromedp.WaitVisible("#name-input"), chromedp.SendKeys("#name-input", "carol"+kb.Enter))
 	w.is("that the line is up", online)
 	w.say("first")
 	w.is("the own message", shows("carol", "first"))

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/parley-chat/parley/deploy/cluster"
 )
@@ -63,6 +64,9 @@ func sameOnce(t *testing.T, alice, bob *window) {
 func chat(t *testing.T, _ *cluster.Cluster, _ *front, alice, bob *window) {
 	alice.say("hello from edge one")
 	bob.is("alice's message", shows("alice", "hello from edge one"))
+	alice.is("an empty field", `document.querySelector('#message-input').value === ''`)
+	alice.do("two lines", chromedp.SendKeys("#message-input", "two"), chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(chromedp.ModifierShift)), chromedp.SendKeys("#message-input", "lines"+kb.Enter))
+	bob.is("both lines", shows("alice", "two\nlines"))
 	bob.say("and back from edge two")
 	alice.is("bob's message", shows("bob", "and back from edge two"))
 	alice.is("bob among the members", `document.querySelector('#members').textContent.includes('bob')`)
@@ -167,5 +171,7 @@ func kill(t *testing.T, c *cluster.Cluster, _ *front, alice, bob *window) {
 	bob.is("that the line is up", online)
 	bob.is("alice's message", shows("alice", "back on the other edge"))
 	bob.say("so am I")
-	alice.is("bob's message", shows("bob", "so am I"))
+	for _, w := range []*window{alice, bob} {
+		w.is("bob's message", shows("bob", "so am I"))
+	}
 }

@@ -37,9 +37,11 @@ func play(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-func TestScriptOnRedis(t *testing.T)      { play(t, start(t, cluster.Config{Env: unhurried})) }
-func TestScriptOnNATS(t *testing.T)       { play(t, start(t, cluster.Config{NATS: true, Env: unhurried})) }
-func TestScriptOnStandalone(t *testing.T) { play(t, start(t, cluster.Config{Standalone: true, Env: unhurried})) }
+func TestScriptOnRedis(t *testing.T) { play(t, start(t, cluster.Config{Env: unhurried})) }
+func TestScriptOnNATS(t *testing.T)  { play(t, start(t, cluster.Config{NATS: true, Env: unhurried})) }
+func TestScriptOnStandalone(t *testing.T) {
+	play(t, start(t, cluster.Config{Standalone: true, Env: unhurried}))
+}
 
 // unhurried is for tests that send much at once and whose subject is not how long an
 // edge waits for an answer: binaries with the race detector are slow on a busy machine.

@@ -47,7 +47,7 @@ func run(ctx context.Context, cfg cluster.Config) (err error) {
 	} else if missing := cfg.Missing(); len(missing) > 0 {
 		return fmt.Errorf("%s lacks %v", cfg.Bin, missing)
 	}
-	cfg.Env = append(cfg.Env, "PARLEY_DRAIN=0s")
+	cfg.Env = append(cfg.Env, "PARLEY_DRAIN=5s")
 	c, err := cluster.New(cfg)
 	if err != nil {
 		return err

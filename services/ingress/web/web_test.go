@@ -172,9 +172,36 @@ func TestJavaScript(t *testing.T) {
 	if err != nil || len(tests) == 0 {
 		t.Fatalf("no tests found: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), node, append([]string{"--test"}, tests...)...)
+	cmd := exec.CommandContext(t.Context(), node, append([]string{"--test", "--test-timeout=60000"}, tests...)...)
 	cmd.Env = append(os.Environ(), "NO_COLOR=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("node --test: %v\n%s", err, out)
+	}
+}
+
+// TypeScript reads the types in the client's comments, and emits what the package ships of them.
+func TestTypes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs TypeScript")
+	}
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		t.Skip("npm is not installed")
+	}
+	run := func(args ...string) {
+		cmd := exec.CommandContext(t.Context(), npm, args...)
+		cmd.Dir = "client"
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("npm %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	if _, err := os.Stat("client/node_modules/typescript"); err != nil {
+		run("ci", "--no-audit", "--no-fund")
+	}
+	out := t.TempDir()
+	run("exec", "--", "tsc", "--outDir", out)
+	index, err := os.ReadFile(filepath.Join(out, "index.d.ts"))
+	if err != nil || !strings.Contains(string(index), "export declare function connect(") {
+		t.Errorf("index.d.ts declares no connect (%v):\n%s", err, index)
 	}
 }

@@ -110,12 +110,12 @@ class Chat {
   onStatus(status) {
     this.status.show(status);
     if (status.state === "open") this.people.refresh();
-    const refused = status.state === "closed" && (status.error === "unauthorized" || status.code === 4503);
-    if (!refused) return;
+    const refused = status.error === "unauthorized" || status.code === 4501 || status.code === 4503;
+    if (status.state !== "closed" || !refused) return;
     this.close();
-    this.parley.close();
+    this.parley.close(); // what waits in outboxes is kept for the next time
     forget();
-    welcome(`The server said no: ${status.reason || status.code}`);
+    welcome(status.code === 4501 ? "Your token has expired. Paste a fresh one to go on." : `The server said no: ${status.reason || status.code}`);
   }
 
   changed(room, what) {
@@ -228,8 +228,11 @@ class Chat {
       this.grow();
       if (input.value.trim()) this.rooms.current.client.typing();
     };
-    input.onkeydown = (e) => {
-      if (e.key !== "Enter" || e.shiftKey || e.isComposing) return;
+    let shifted = false;
+    input.onkeydown = (e) => { shifted = e.shiftKey; };
+    // Phones' keyboards name no key; every one of them says that a line is to be broken.
+    input.onbeforeinput = (e) => {
+      if (e.inputType !== "insertLineBreak" || shifted || e.isComposing) return;
       e.preventDefault();
       this.send(input.value);
     };
@@ -244,7 +247,7 @@ class Chat {
     this.grow();
     room.client.send({ text: text.trim() }).catch((err) => {
       // What never got into the outbox goes back to where it was written.
-      if (err.code === "too_large" && !room.outbox.some((i) => i.error?.code === "too_large")) input.value ||= text;
+      if (!room.outbox.some((i) => i.body.text === text.trim())) input.value ||= text;
       if (room === this.rooms.current && err.code !== "discarded") setText($("composer-error"), err.message);
     });
     this.messages.toEnd();

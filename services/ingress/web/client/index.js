@@ -335,8 +335,10 @@ export class Parley extends Emitter {
     for (const item of this.#early.splice(0)) this.#store(item);
     /** @type {import("./outbox.js").Stored[]} */
     let items = [];
-    try { items = await this.#storage.adopt(user); } catch (err) { this.#storageFailed(err); }
-    this._input({ type: "restore", items });
+    /** @param {import("./outbox.js").Stored[]} left */
+    const restore = (left) => this._input({ type: "restore", items: left });
+    try { items = await this.#storage.adopt(user, restore); } catch (err) { this.#storageFailed(err); }
+    restore(items);
   }
 
   /** Private windows have no storage, full disks neither: the outbox then lasts as long as the page. @param {any} err */
@@ -348,10 +350,14 @@ export class Parley extends Emitter {
   #listenToDevice() {
     if (typeof document === "undefined") return;
     const wake = () => document.visibilityState === "visible" && this._input({ type: "wake" });
+    // A line that is gone stays silent: asking shows it in seconds. But a server of the same house may still be there.
+    const doubt = () => this.#machine.current && this._input({ type: "wake" });
     globalThis.addEventListener("online", wake);
+    globalThis.addEventListener("offline", doubt);
     document.addEventListener("visibilitychange", wake);
     this.#unlisten = () => {
       globalThis.removeEventListener("online", wake);
+      globalThis.removeEventListener("offline", doubt);
       document.removeEventListener("visibilitychange", wake);
     };
   }
