@@ -1,0 +1,185 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/deploy/cluster"
+	"github.com/parley-chat/parley/shared/event"
+)
+
+const partitions = 8
+
+func redisRestart(ctx context.Context, w *world) (string, after, error) {
+	w.Redis.Kill()
+	return "Redis", nil, startAll(ctx, []*cluster.Process{w.Redis})
+}
+
+func redisEverySecond(ctx context.Context, w *world) (string, after, error) {
+	if err := w.redis.ConfigSet(ctx, "appendfsync", "everysec").Err(); err != nil {
+		return "", nil, err
+	}
+	if err := sleep(ctx, 2*time.Second); err != nil {
+		return "", nil, err
+	}
+	return redisRestart(ctx, w)
+}
+
+func redisCommand(args ...any) func(context.Context, *world) (string, after, error) {
+	return func(ctx context.Context, w *world) (string, after, error) {
+		return "Redis", nil, w.redis.Do(ctx, args...).Err()
+	}
+}
+
+func (w *world) data() string { return filepath.Join(w.cfg.Dir, "redis-data") }
+
+func redisEmpty(ctx context.Context, w *world) (string, after, error) {
+	w.Redis.Kill()
+	if err := errors.Join(os.RemoveAll(w.data()), os.Mkdir(w.data(), 0o755)); err != nil {
+		return "", nil, err
+	}
+	return "Redis", nil, startAll(ctx, []*cluster.Process{w.Redis})
+}
+
+func logDeleted(ctx context.Context, w *world) (string, after, error) {
+	room := w.load.rooms[w.rand.IntN(len(w.load.rooms))]
+	key := fmt.Sprintf("parley:{p%02d}:log:%s", event.PartitionFor(room, partitions), room)
+	n, err := w.redis.Del(ctx, key).Result()
+	if err == nil && n == 0 {
+		err = fmt.Errorf("there is no %s", key)
+	}
+	return "the log of " + room, nil, err
+}
+
+func topicDeleted(ctx context.Context, w *world) (string, after, error) {
+	n := w.rand.IntN(partitions)
+	key := fmt.Sprintf("parley:{p%02d}:events-%02d", n, n)
+	return key, nil, w.redis.Del(ctx, key).Err()
+}
+
+func groupDestroyed(ctx context.Context, w *world) (string, after, error) {
+	n := w.rand.IntN(partitions)
+	name, group := "commands", "chat"
+	if w.rand.IntN(2) == 0 {
+		name, group = "events", "notifier"
+	}
+	key := fmt.Sprintf("parley:{p%02d}:%s-%02d", n, name, n)
+	gone, err := w.redis.XGroupDestroy(ctx, key, group).Result()
+	if err == nil && gone == 0 {
+		err = fmt.Errorf("%s has no group %s", key, group)
+	}
+	return group + " of " + key, nil, err
+}
+
+// tailCut takes back what Redis wrote last, as a power cut may.
+func tailCut(ctx context.Context, w *world) (string, after, error) {
+	w.Redis.Kill()
+	files, err := filepath.Glob(filepath.Join(w.data(), "appendonlydir", "*.incr.aof"))
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("%d incremental append-only files, want one", len(files))
+	}
+	cut := 0
+	if err == nil {
+		cut, err = cutTail(files[0], 20+w.rand.IntN(400))
+	}
+	if startErr := startAll(ctx, []*cluster.Process{w.Redis}); err == nil {
+		err = startErr
+	}
+	return fmt.Sprintf("%d bytes", cut), nil, err
+}
+
+func redisPaused(ctx context.Context, w *world) (string, after, error) {
+	if err := w.Redis.Pause(); err != nil {
+		return "", nil, err
+	}
+	err := sleep(ctx, w.last(15*time.Second, 2*time.Second, 15*time.Second, 45*time.Second))
+	return "Redis", nil, errors.Join(err, w.Redis.Resume())
+}
+
+// blackHole cuts one of each service off.
+func blackHole(ctx context.Context, w *world) (string, after, error) {
+	return w.cutOff(ctx, Faults{HoldUp: true, HoldDown: true}, w.last(30*time.Second, 5*time.Second, 30*time.Second, 90*time.Second))
+}
+
+// oneWay has requests arrive, and answers not; or the other way round.
+func oneWay(ctx context.Context, w *world) (string, after, error) {
+	up := w.rand.IntN(2) == 0
+	return w.cutOff(ctx, Faults{HoldUp: up, HoldDown: !up}, w.last(12*time.Second, 12*time.Second, 30*time.Second))
+}
+
+func (w *world) cutOff(ctx context.Context, f Faults, d time.Duration) (string, after, error) {
+	var names string
+	for _, kind := range [][]*cluster.Process{w.Chats, w.Notifiers, w.Edges} {
+		p, what, err := w.victim(ctx, kind)
+		if err != nil {
+			return "", nil, err
+		}
+		names += what + " "
+		w.spoil(p, f)
+		defer w.spoil(p, Faults{})
+	}
+	return names, nil, sleep(ctx, d)
+}
+
+func repliesLost(ctx context.Context, w *world) (string, after, error) {
+	w.spoil(nil, Faults{DropReply: 0.01})
+	defer w.spoil(nil, Faults{})
+	return "every service", nil, sleep(ctx, w.last(8*time.Second, 30*time.Second))
+}
+
+func memoryFull(ctx context.Context, w *world) (string, after, error) {
+	if err := w.redis.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		return "", nil, err
+	}
+	err := sleep(ctx, w.last(5*time.Second, 20*time.Second))
+	return "Redis", nil, errors.Join(err, w.redis.ConfigSet(ctx, "maxmemory", "0").Err())
+}
+
+func clientKill(ctx context.Context, w *world) (string, after, error) {
+	killed := int64(0)
+	for range 4 {
+		n, err := w.redis.ClientKillByFilter(ctx, "TYPE", "normal", "SKIPME", "yes").Result()
+		if err != nil {
+			return "", nil, err
+		}
+		killed += n
+		if err := sleep(ctx, 2*time.Second); err != nil {
+			return "", nil, err
+		}
+	}
+	return fmt.Sprintf("%d connections", killed), nil, nil
+}
+
+// poison puts on every topic what no reader can read.
+func poison(ctx context.Context, w *world) (string, after, error) {
+	var topics []string
+	for i := range partitions {
+		topics = append(topics, fmt.Sprintf("parley:{p%02d}:commands-%02d", i, i), fmt.Sprintf("parley:{p%02d}:events-%02d", i, i))
+	}
+	more, err := w.redis.Keys(ctx, "parley:*:deliveries-*").Result()
+	if err != nil {
+		return "", nil, err
+	}
+	for _, key := range append(topics, more...) {
+		if kind, err := w.redis.Type(ctx, key).Result(); err != nil || kind != "stream" {
+			continue
+		}
+		for _, values := range [][]any{
+			{"foreign", "field"},
+			{"_watermill_message_uuid", "x", "e", "\x01\x00garbage"},
+			{"_watermill_message_uuid", "x", "e", ""},
+			{"_watermill_message_uuid", "", "e", "\xff\xff\xff\xff\xff\xff"},
+		} {
+			if err := w.redis.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: values}).Err(); err != nil {
+				return "", nil, fmt.Errorf("poison %s: %w", key, err)
+			}
+		}
+	}
+	return fmt.Sprintf("%d topics", len(topics)+len(more)), nil, nil
+}
