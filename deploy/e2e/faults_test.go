@@ -330,8 +330,11 @@ func TestKilledEdgeTakesItsSessionsOff(t *testing.T) {
 			c.Edges[0].Kill()
 			killed := time.Now()
 			for _, w := range watchers {
-				w.await("all of the dead edge off", patience(15*time.Second)-time.Since(killed), func() bool { return toldOff(w, room, 4) })
-				awaitPresence(w, room, "alice1", 0)
+				poll(t, w.name+" sees none of the dead edge", patience(15*time.Second)-time.Since(killed), func() (string, bool) {
+					f := w.ask(fmt.Sprintf(`"type":"presence","room":%q`, room))
+					return string(f.Raw), f.Type == protocol.TypePresence && len(f.Users) == 3 // bob, carol, and alice0 elsewhere
+				})
+				w.await("all of the dead edge told off", patience(15*time.Second), func() bool { return toldOff(w, room, 4) })
 				awaitPresence(w, room, "alice0", 1)
 				poll(t, "presence of the user", patience(15*time.Second), func() (string, bool) {
 					f := w.ask(`"type":"presence","user":"alice1"`)
@@ -342,19 +345,17 @@ func TestKilledEdgeTakesItsSessionsOff(t *testing.T) {
 	}
 }
 
-// toldOff tells whether the user was told that all aliceN of the dead edge but the
-// first left; or, by a number that jumped, to ask (the room's notifier is another one
-// now), upon which the caller does.
+// toldOff tells whether the user was told that alice1 … aliceN left; or was told to ask
+// (a change that names nobody), because the room's notifier became another one meanwhile.
 func toldOff(w *user, room string, n int) bool {
-	off, last := map[string]bool{}, uint64(0)
+	off := map[string]bool{}
 	for _, f := range w.frames {
 		if f.Type != protocol.TypePresence || f.Room != room {
 			continue
 		}
-		if last != 0 && f.N > last+1 {
+		if len(f.On)+len(f.Off)+f.Count == 0 {
 			return true
 		}
-		last = f.N
 		for _, name := range f.Off {
 			off[name] = true
 		}
