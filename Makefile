@@ -51,7 +51,7 @@ test: ## all suites, each with its time; some of them: make test SUITES="units b
 	@scripts/test $(SUITES)
 
 test-short: ## units only, without what takes long
-	@scripts/need cc redis-server nats-server
+	@scripts/need cc redis-server nats-server node
 	@scripts/test --short units
 
 check: ## format, vet, staticcheck, import table, tidy modules

@@ -125,7 +125,7 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	t.Fatal("no Chromium is installed: `make need` installs one, or names what is missing")
+	t.Fatal("no Chromium is installed: `scripts/need` installs one, or names what is missing")
 	return ""
 }
 

@@ -18,7 +18,7 @@ const folder = "../../services/ingress/web/client"
 func TestExamplesOfTheJavaScriptClient(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Fatal("node is not installed: `make need` installs it, or names what is missing")
+		t.Fatal("node is not installed: `scripts/need` installs it, or names what is missing")
 	}
 	dir := t.TempDir()
 	if err := cluster.Build(t.Context(), dir, true); err != nil {

@@ -65,7 +65,7 @@ func find(program string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not installed: `make need` installs it, or names what is missing", program)
+	return "", fmt.Errorf("%s is not installed: `scripts/need` installs it, or names what is missing", program)
 }
 
 // greet says hello to a line protocol and wants the answer to begin with want.

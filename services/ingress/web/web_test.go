@@ -166,7 +166,7 @@ func TestPageStaysUnder1500Lines(t *testing.T) {
 func TestJavaScript(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("node is not installed")
+		t.Fatal("node is not installed: `scripts/need node` installs it, or names what is missing")
 	}
 	tests, err := filepath.Glob("*/test/*.test.js")
 	if err != nil || len(tests) == 0 {
@@ -186,7 +186,7 @@ func TestTypes(t *testing.T) {
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		t.Skip("npm is not installed")
+		t.Fatal("npm is not installed: `scripts/need npm` installs it, or names what is missing")
 	}
 	run := func(args ...string) {
 		cmd := exec.CommandContext(t.Context(), npm, args...)
