@@ -394,24 +394,30 @@ func TestMalformedHandshake(t *testing.T) {
 	}
 }
 
-// A peer that reads slowly gets its ping late; as long as it reads, it stays.
+// A peer that reads slowly gets its ping late; as long as it reads, it stays. This
+// one never answers a ping, and reads for three times as long as a pong may take.
 func TestSlowReaderIsNotTakenForDead(t *testing.T) {
+	const patience = time.Second // the reader may stall for so long, on a busy machine
 	e := newEdge(t, func(c *Config) {
-		c.SendBuffer, c.Ping, c.Pong = 4<<10, 30*time.Millisecond, 30*time.Millisecond
+		c.SendBuffer, c.Ping, c.Pong = 4<<10, 30*time.Millisecond, patience
 	})
 	ws, h := e.connect()
 	_ = ws.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
 	_ = ws.WriteMessage(websocket.TextMessage, []byte("hello"))
-	for range 100 {
+	for range 400 {
 		h.say(bytes.Repeat([]byte("x"), 4<<10))
 	}
-	for range 30 {
-		time.Sleep(10 * time.Millisecond) // the pace of a slow reader
-		_, _ = ws.NetConn().Read(make([]byte, 4<<10))
-	}
-	select {
-	case end := <-h.end:
-		t.Errorf("ended with %+v while it was reading", end)
-	default:
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	enough := time.After(3 * patience)
+	for reading := true; reading; {
+		select {
+		case end := <-h.end:
+			t.Fatalf("ended with %+v while it was reading", end)
+		case <-enough:
+			reading = false
+		case <-pace.C:
+			_, _ = ws.NetConn().Read(make([]byte, 4<<10))
+		}
 	}
 }
