@@ -21,13 +21,16 @@ BENCHTIME ?= 1s
 SUITES ?=
 SEED ?= 1
 ONLY ?=
+SCENARIO ?= C
+LOAD ?=
+QUICK ?=
 SEEDS ?= 1,2,3
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis build test test-short check fuzz bench chaos campaign soak mutants pictures clean
+.PHONY: help run run-redis build test test-short check fuzz load bench bench-compare bench-growth bench-overload chaos campaign soak mutants pictures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## the whole in one process, nothing else needed: http://127.0.0.1:8080
 	@cd deploy && go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/standalone
@@ -60,12 +63,30 @@ check: ## format, vet, staticcheck, import table, tidy modules
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	@scripts/fuzz $(FUZZTIME)
 
-bench: ## the whole under load, as in docs/performance.md; then every benchmark; BENCH=pattern BENCHTIME=1s
+load: ## one scenario of docs/performance.md, fresh two edges: SCENARIO=B LOAD="-rate 200 -html load.html"; QUICK=1
 	@scripts/need redis-server
-	@cd deploy && go run ./cmd/loadgen -bench
+	@$(MAKE) --no-print-directory build >/dev/null
+	@$(BIN)/loadgen -bin $(BIN) $(if $(QUICK),-quick) -scenario $(SCENARIO) $(LOAD)
+
+bench: ## every benchmark of every package; BENCH=pattern BENCHTIME=1s
 	@status=0; for module in $(MODULES); do \
 	  ( cd $$module && go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./... | grep -v 'no test files' ) || status=1; \
 	done; exit $$status
+
+bench-compare: ## Parley and the hand-written baseline in turn; writes docs/performance.md (40 min); QUICK=1: 6 min
+	@scripts/need redis-server
+	@$(MAKE) --no-print-directory build >/dev/null
+	@$(BIN)/loadgen compare -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
+
+bench-growth: ## how cost grows with members, rooms, connections, edges, partitions, bodies; into the same page; QUICK=1
+	@scripts/need redis-server
+	@$(MAKE) --no-print-directory build >/dev/null
+	@$(BIN)/loadgen growth -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md -picture docs/pictures/growth.svg
+
+bench-overload: ## two and three times what it can serve: does it bend? into the same page; QUICK=1
+	@scripts/need redis-server
+	@$(MAKE) --no-print-directory build >/dev/null
+	@$(BIN)/loadgen overload -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
 
 chaos: ## break everything once under load and check what is promised; SEED=n ONLY=F6 replays
 	@scripts/need redis-server

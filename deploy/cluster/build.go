@@ -15,6 +15,7 @@ var programs = []struct{ module, pkg string }{
 	{"services/chat", "./cmd/chat"},
 	{"services/notifier", "./cmd/notifier"},
 	{"deploy", "./cmd/standalone"},
+	{"deploy", "./cmd/baseline"},
 }
 
 // Build builds the services' binaries and the standalone one into dir, each in its

@@ -23,6 +23,9 @@ type Config struct {
 	NATS                     bool
 	Ingress, Chat, Notifiers int
 	Standalone               bool     // one standalone process instead of the three kinds, and no broker
+	Baselines                int      // so many of the hand-written server to compare with, beside a Redis; they are Edges
+	Durable                  bool     // the Baselines store what they acknowledge
+	BusQuery                 string   // what is behind the ? in the bus' URL: driver=stock
 	Fsync                    string   // Redis' appendfsync; empty: always
 	Env                      []string // further settings, NAME=value, for every service
 	// Via, if set, is asked for the address (host:port) at which a service is to
@@ -53,6 +56,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	return c, errors.Join(
 		c.add(&c.Edges, "ingress", cfg.Ingress),
+		c.add(&c.Edges, "baseline", cfg.Baselines),
 		c.add(&c.Chats, "chat", cfg.Chat),
 		c.add(&c.Notifiers, "notifier", cfg.Notifiers))
 }
@@ -89,6 +93,9 @@ func (c *Cluster) brokerEnv(service string) ([]string, error) {
 			return nil, err
 		}
 	}
+	if c.cfg.BusQuery != "" {
+		bus += "?" + c.cfg.BusQuery
+	}
 	return []string{"PARLEY_BUS=" + bus, "PARLEY_STORE=" + store}, nil
 }
 
@@ -117,6 +124,9 @@ func (c *Cluster) add(to *[]*Process, kind string, n int) error {
 
 func (c *Cluster) service(kind string, i int) (*Process, error) {
 	name := fmt.Sprintf("%s-%d", kind, i)
+	if kind == "baseline" {
+		return c.baseline(name)
+	}
 	adminPort, err := freePort()
 	if err != nil {
 		return nil, err
@@ -144,6 +154,26 @@ func (c *Cluster) service(kind string, i int) (*Process, error) {
 		p.env = append(p.env, "PARLEY_LISTEN="+address, "PARLEY_AUTH=dev")
 	}
 	p.env = append(p.env, c.cfg.Env...)
+	return p, nil
+}
+
+// baseline is one process of the hand-written server.
+func (c *Cluster) baseline(name string) (*Process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	address := net.JoinHostPort("127.0.0.1", port)
+	p := &Process{
+		Name: name, Kind: "baseline", URL: "http://" + address,
+		LogFile: filepath.Join(c.cfg.Dir, name+".log"),
+		path:    filepath.Join(c.cfg.Bin, "baseline"),
+		args:    []string{"-listen", address, "-redis", c.RedisURL},
+		up:      ready("http://" + address),
+	}
+	if c.cfg.Durable {
+		p.args = append(p.args, "-durable")
+	}
 	return p, nil
 }
 
