@@ -76,17 +76,17 @@ bench: ## every benchmark of every package; BENCH=pattern BENCHTIME=1s
 bench-compare: ## Parley and the hand-written baseline in turn; writes docs/performance.md (40 min); QUICK=1: 6 min
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build >/dev/null
-	@$(BIN)/loadgen compare -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
+	@$(BIN)/loadgen compare -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
 
 bench-growth: ## how cost grows with members, rooms, connections, edges, partitions, bodies; into the same page; QUICK=1
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build >/dev/null
-	@$(BIN)/loadgen growth -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md -picture docs/pictures/growth.svg
+	@$(BIN)/loadgen growth -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md -picture docs/pictures/growth.svg
 
 bench-overload: ## two and three times what it can serve: does it bend? into the same page; QUICK=1
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build >/dev/null
-	@$(BIN)/loadgen overload -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
+	@$(BIN)/loadgen overload -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
 
 chaos: ## break everything once under load and check what is promised; SEED=n ONLY=F6 replays
 	@scripts/need redis-server

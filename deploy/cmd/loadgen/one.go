@@ -26,6 +26,8 @@ func run(ctx context.Context, args []string) error {
 		switch args[0] {
 		case workerCommand:
 			return loadgen.Work(ctx, os.Stdin, os.Stdout)
+		case "compare", "growth", "overload":
+			return runMany(ctx, args[0], args[1:])
 		}
 	}
 	return runOne(ctx, args)

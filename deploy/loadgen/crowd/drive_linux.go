@@ -101,13 +101,14 @@ func (l *loop) begin(d Drive) func(int64) {
 }
 
 func (l *loop) finish(to chan<- Tally) func(int64) {
-	return func(int64) {
+	return func(now int64) {
 		d := l.driving
 		if d == nil {
 			to <- Tally{}
 			return
 		}
 		l.driving = nil
+		d.censor(l.requests.slots, now)
 		t := d.tally
 		t.Skipped, t.Repeated, t.Closed = l.skipped-d.before.skipped, l.repeated-d.before.repeated, l.counts.Closed-d.before.closed
 		for reason, n := range l.reasons {
@@ -125,6 +126,16 @@ func (l *loop) finish(to chan<- Tally) func(int64) {
 			t.Slices = t.Slices[:len(t.Slices)-1]
 		}
 		to <- t
+	}
+}
+
+// censor counts what has no answer with the time that it has waited so far:
+// without it a server that leaves the slow ones unanswered would look fast.
+func (d *driving) censor(slots []request, now int64) {
+	for _, q := range slots {
+		if q.within && q.due >= d.From && q.due < d.To {
+			d.tally.Ack.record(now - q.due)
+		}
 	}
 }
 
