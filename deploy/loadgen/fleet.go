@@ -35,7 +35,7 @@ func newFleet(ctx context.Context, cfg crowd.Config, worker []string) (*fleet, e
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg.Shares = (cfg.Connections() + crowd.MaxConnections - 1) / crowd.MaxConnections
+	cfg.Shares = max(cfg.Shares, (cfg.Connections()+crowd.MaxConnections-1)/crowd.MaxConnections)
 	f := &fleet{config: cfg}
 	if cfg.Shares == 1 {
 		c, err := crowd.New(cfg)
@@ -46,7 +46,7 @@ func newFleet(ctx context.Context, cfg crowd.Config, worker []string) (*fleet, e
 		return f, nil
 	}
 	if len(worker) == 0 {
-		return nil, fmt.Errorf("%d connections: one process holds at most %d, and no worker program is given", cfg.Connections(), crowd.MaxConnections)
+		return nil, fmt.Errorf("%d connections in %d processes (each holds at most %d), but no worker program is given", cfg.Connections(), cfg.Shares, crowd.MaxConnections)
 	}
 	for cfg.Share = range cfg.Shares {
 		w, err := startWorker(ctx, worker, cfg)

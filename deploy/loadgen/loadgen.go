@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,11 +37,12 @@ type Target struct {
 type Options struct {
 	Target   Target
 	Scenario Scenario
-	// Worker is the command line of a program that calls [Work]; needed above
-	// 18,000 connections only.
-	Worker   []string
-	Loops    int       // event loops of each process; 0: 2
-	Progress io.Writer // a terminal, for a progress bar; nil: none
+	// Worker is the command line of a program that calls [Work]; needed for more
+	// than one process, that is above 18,000 connections.
+	Worker    []string
+	Processes int       // to spread the connections over; 0: as few as hold them
+	Loops     int       // event loops of each process; 0: 2
+	Progress  io.Writer // a terminal, for a progress bar; nil: none
 }
 
 // Scenario is who is there and what they do.
@@ -124,7 +126,7 @@ func (s *Scenario) crowd(t Target) crowd.Config {
 		URLs: t.URLs, Dialect: cmp.Or(t.Dialect, "parley"), Rooms: s.Rooms, Members: s.Members, Body: s.Body,
 		Writer: s.Kind == Resumption, Sources: 8,
 		// Names of an earlier run on the same servers must not come again.
-		Prefix: "load-" + fmt.Sprintf("%x", time.Now().UnixMilli()) + "-",
+		Prefix: "load-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 	}
 }
 

@@ -31,7 +31,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 }
 
 func open(ctx context.Context, o Options, cfg crowd.Config) (*Session, error) {
-	cfg.Loops = cmp.Or(o.Loops, 2)
+	cfg.Loops, cfg.Shares = cmp.Or(o.Loops, 2), o.Processes
 	f, err := newFleet(ctx, cfg, o.Worker)
 	if err != nil {
 		return nil, err
