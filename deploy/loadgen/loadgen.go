@@ -56,7 +56,7 @@ type Scenario struct {
 	Window      int     // requests unanswered at a time over all rooms, when Rate is 0
 	Missed      int     // Resumption: messages in each room while the members are away
 	Last        bool    // measure each message's last delivery, too
-	Opening     int     // connections being made at a time; 0: 256
+	Opening     int     // connections being made at a time; 0: 512
 
 	Settle  time.Duration // after the last has joined
 	WarmUp  time.Duration

@@ -224,7 +224,7 @@ func (r *Report) warn() {
 	add := func(format string, args ...any) { r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...)) }
 	const busy, late = 0.8, 1 // share of time; ms
 	if g := r.Generator; g.Busy > busy {
-		add("the generator's busiest event loop was busy %.0f %% of the time: it may be what limits", g.Busy*100)
+		add("the generator's busiest event loop was at work (or waiting for a core) %.0f %% of the time: it may be what limits", g.Busy*100)
 	} else if g.Lag.P99 > late && g.Lag.P99 > r.Delivery.P99/4 {
 		add("the generator sent late: 1 %% of the messages by more than %.1f ms, which counts as latency", g.Lag.P99)
 	}

@@ -54,7 +54,7 @@ func (s *Session) Connect(ctx context.Context) error {
 	stop := s.show("connecting", func(at crowd.Status) (int64, int64) {
 		return at.Joined, int64(s.fleet.config.Connections())
 	})
-	a, err := s.fleet.connect(ctx, cmp.Or(s.scenario.Opening, 256))
+	a, err := s.fleet.connect(ctx, cmp.Or(s.scenario.Opening, 512))
 	stop()
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func (s *Session) resumption(ctx context.Context) (Report, error) {
 	stop := s.show("resuming", func(at crowd.Status) (int64, int64) {
 		return at.Joined, int64(s.fleet.config.Connections())
 	})
-	a, err := s.fleet.connect(ctx, cmp.Or(s.scenario.Opening, 256))
+	a, err := s.fleet.connect(ctx, cmp.Or(s.scenario.Opening, 512))
 	stop()
 	if err != nil {
 		return Report{}, err

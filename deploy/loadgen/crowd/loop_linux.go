@@ -54,7 +54,7 @@ type loop struct {
 func newLoop(cfg *Config, d dialect.Dialect, to []server, rooms []string) (*loop, error) {
 	l := &loop{
 		cfg: cfg, dialect: d, servers: to, rooms: rooms, epoll: -1, timer: -1, wake: -1,
-		events: make([]unix.EpollEvent, 512), buf: make([]byte, 512<<10),
+		events: make([]unix.EpollEvent, 128), buf: make([]byte, 512<<10),
 		byID: map[int]int32{}, reasons: map[string]int64{}, done: make(chan struct{}),
 	}
 	var err error
