@@ -65,6 +65,7 @@ var table = []rule{
 	{packages: "shared/redisclient", may: []string{goRedis}},
 	{packages: "shared/redistest", may: []string{goRedis}}, // a Redis for tests; tests alone import it
 	{packages: "shared/natstest", may: []string{natsGo}},   // and a NATS
+	{packages: "shared/tracing"},
 	{packages: "shared/process", may: []string{kong, yaml}},
 
 	{packages: "services/ingress/protocol", bare: true},
@@ -85,9 +86,9 @@ var table = []rule{
 	{packages: "services/ingress/cmd/*", may: []string{"services/ingress", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
 	{packages: "services/chat/cmd/*", may: []string{"services/chat", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
 	{packages: "services/notifier/cmd/*", may: []string{"services/notifier", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
-	{packages: "services/ingress", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "services/ingress/protocol/...", "services/ingress/web", "services/ingress/internal/...", chi}},
-	{packages: "services/chat", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "services/chat/internal/...", chi}},
-	{packages: "services/notifier", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "services/notifier/internal/...", chi}},
+	{packages: "services/ingress", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "shared/tracing", "services/ingress/protocol/...", "services/ingress/web", "services/ingress/internal/...", chi}},
+	{packages: "services/chat", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "shared/tracing", "services/chat/internal/...", chi}},
+	{packages: "services/notifier", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "shared/tracing", "services/notifier/internal/...", chi}},
 
 	// What stands around the services may use anything, but messaging only through the bus.
 	{packages: "deploy/...", may: []string{"*/..."}, never: []string{watermill, redisstream}},

@@ -45,7 +45,7 @@ func Program() process.Program {
 // Run serves until ctx ends. greet gets the lines that tell where to go.
 func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) error {
 	name := "standalone-" + cfg.Node + "-" + rand.Text()[:8]
-	broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log})
+	broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log, Registry: p.Metrics})
 	if err != nil {
 		return err
 	}
@@ -58,16 +58,16 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 	p.Health.Add("bus", b.Health())
 
 	rooms, err := chat.New(cfg.Chat, b, chat.Options{
-		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, SharedBus: true})
+		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true})
 	if err != nil {
 		return err
 	}
 	people, err := notifier.New(cfg.Notifier, b, notifier.Options{
-		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, SharedBus: true})
+		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true})
 	if err != nil {
 		return err
 	}
-	edge, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Health: p.Health, SharedBus: true})
+	edge, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Health: p.Health, SharedBus: true})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/parley-chat/parley/services/chat/internal/room"
 	"github.com/parley-chat/parley/services/chat/internal/store"
@@ -24,6 +25,7 @@ import (
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/process"
 	"github.com/parley-chat/parley/shared/topic"
+	"github.com/parley-chat/parley/shared/tracing"
 )
 
 // Config is chat's own part of the settings. A field that is zero has its default.
@@ -63,6 +65,7 @@ type Options struct {
 	Prefix   string                // in front of every key in the store; empty: parley
 	Logger   *slog.Logger          // nil: nothing is logged
 	Registry prometheus.Registerer // nil: no metrics
+	Traces   trace.TracerProvider  // nil: no traces
 	// SharedBus: somebody else runs the bus, for more services than this one.
 	SharedBus bool
 }
@@ -76,6 +79,7 @@ type Service struct {
 	store   *store.Store
 	log     *slog.Logger
 	metrics *metrics
+	tracer  *tracing.Tracer
 	settled chan struct{} // closed when the store agreed to the number of partitions
 	over    chan struct{} // closed when Run ends
 
@@ -97,7 +101,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	if strings.HasPrefix(o.Store, store.Memory) && !strings.HasPrefix(o.Bus, store.Memory) {
 		return nil, fmt.Errorf("PARLEY_STORE is memory:// and PARLEY_BUS is not (%s): after a restart the bus would still hold commands, and clients cursors, of logs that are gone; give PARLEY_STORE the address of a Redis", process.URL(o.Bus))
 	}
-	logs, err := store.Open(o.Store, o.Prefix)
+	logs, err := store.Open(o.Store, o.Prefix, o.Registry)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +112,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	s := &Service{
 		cfg:    cfg,
 		limits: room.Limits{Keep: cfg.RetentionCount, DedupeEntries: cfg.DedupeEntries, DedupeAge: cfg.DedupeAge},
-		bus:    b, shared: o.SharedBus, store: logs, log: o.Logger, metrics: m,
+		bus:    b, shared: o.SharedBus, store: logs, log: o.Logger, metrics: m, tracer: tracing.New(o.Traces, "chat"),
 		settled: make(chan struct{}), over: make(chan struct{}),
 	}
 	bus.Own(b, topic.Commands(), topic.Chat, func(ctx context.Context, p bus.Partition) (bus.Consumer[event.Command], error) {

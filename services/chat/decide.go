@@ -15,6 +15,7 @@ import (
 const (
 	codeBadRequest  = "bad_request"
 	codeForbidden   = "forbidden"
+	codeConflict    = "conflict"
 	codeUnavailable = "unavailable"
 	codeInternal    = "internal"
 )
@@ -37,6 +38,9 @@ func (p *partition) decide(o *outcome, c event.Command) {
 		if !p.queuePage(c) {
 			o.add(p.refusal(c, event.Refusal{Code: codeUnavailable, Message: "too many pages of history are being read", RetryAfterMS: pageRetryAfter}))
 		}
+		return
+	case c.Trace != nil:
+		p.queuePage(c) // when too many wait, nobody answers: the operator asks again
 		return
 	case c.Leave != nil:
 		e.Left = &event.RoomLeft{Clean: c.Leave.Clean}
@@ -65,7 +69,7 @@ func (p *partition) post(o *outcome, c event.Command) {
 	}
 	posting, refused := r.Post(c.User, *c.Post, event.MessageID(id.String()), time.Now().UnixMilli())
 	if refused != nil {
-		p.s.metrics.sends.WithLabelValues("refused").Inc()
+		p.s.metrics.sends.WithLabelValues(refusedAs(refused.Code)).Inc()
 		o.add(p.refusal(c, *refused))
 		return
 	}
@@ -88,6 +92,14 @@ func (p *partition) post(o *outcome, c event.Command) {
 		e.Accepted = &event.SendAccepted{Seq: posting.Entry.Seq, At: posting.Entry.At, Dup: true}
 		o.add(e)
 	}
+}
+
+// refusedAs is the result that metrics show of a send that was refused.
+func refusedAs(code string) string {
+	if code == codeConflict {
+		return codeConflict
+	}
+	return "refused"
 }
 
 // check refuses what an edge should not have let through, and what the user may not do.
@@ -144,7 +156,7 @@ func actionOf(c event.Command) (room.Action, bool) {
 
 // reply is an event with the command's return address.
 func reply(c event.Command) event.Event {
-	return event.Event{Who: c.Who, Room: c.Room, Request: c.Request, At: time.Now().UnixMilli()}
+	return event.Event{Who: c.Who, Room: c.Room, Request: c.Request, At: time.Now().UnixMilli(), Traceparent: c.Traceparent}
 }
 
 // refusal answers a command that was not done; a send is answered even when no

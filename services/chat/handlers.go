@@ -194,10 +194,12 @@ func (p *partition) load(ctx context.Context, commands []event.Command, now int6
 
 // decideAll decides commands, appends what they make, and publishes what became
 // of them.
-func (p *partition) decideAll(ctx context.Context, commands []event.Command) error {
+func (p *partition) decideAll(ctx context.Context, commands []event.Command) (err error) {
 	if len(commands) == 0 {
 		return nil
 	}
+	spans := p.follow(commands)
+	defer func() { endAll(spans, err) }()
 	if err := p.checkCursors(ctx, commands); err != nil {
 		return err
 	}
@@ -207,7 +209,7 @@ func (p *partition) decideAll(ctx context.Context, commands []event.Command) err
 	}
 	if len(o.writes) > 0 {
 		started := time.Now()
-		if err := p.log.Append(ctx, o.writes); err != nil {
+		if err := p.append(ctx, o.writes, spans); err != nil {
 			return err
 		}
 		p.s.metrics.append.Observe(time.Since(started).Seconds())

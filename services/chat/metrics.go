@@ -24,11 +24,11 @@ type metrics struct {
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{registry: registry}
-	m.sends = m.counters("sends_total", "Sends by outcome: ok, dup (recognised), again (recognised and published again), refused.", "outcome")
-	m.skipped = m.counters("skipped_total", "Commands that were not handled: unknown (kind), misrouted (partition), stale (volatile and old), nameless (bad user).", "why")
-	m.pages = m.counters("pages_total", "Pages of history by outcome: ok, error, busy (queue full).", "outcome")
-	m.refused = m.counters("refusals_total", "Requests refused, by code.", "code")
-	m.rooms = m.gauges("rooms", "Rooms in memory.", "partition")
+	m.sends = m.counters("appends_total", "Sends by result: ok (appended), dup (recognised), again (recognised, and published once more), conflict (same cid, another body), refused (anything else).", "result")
+	m.skipped = m.counters("skipped_total", "Commands that were not handled, by reason: unknown (kind), misrouted (partition), stale (volatile and old), nameless (bad user).", "reason")
+	m.pages = m.counters("pages_total", "Pages of history by result: ok, error, busy (queue full).", "result")
+	m.refused = m.counters("refusals_total", "Requests refused, by error code.", "code")
+	m.rooms = m.gauges("rooms", "Rooms in memory, by partition.", "partition")
 	m.healthy = m.gauges("partition_healthy", "1 while the partition's log is whole and reachable, for partitions owned here.", "partition")
 	m.batch = m.histogram("append_entries", "Entries in one append.", prometheus.ExponentialBuckets(1, 2, 9))
 	m.append = m.histogram("append_seconds", "Duration of one append.", prometheus.ExponentialBuckets(0.0001, 2.5, 12))

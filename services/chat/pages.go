@@ -7,7 +7,7 @@ import (
 	"github.com/parley-chat/parley/shared/event"
 )
 
-// pageJob is a request for a page of history. head is where the room was known
+// pageJob is a request for a page of history, or to trace a message. head is where the room was known
 // to be when it was asked; 0: not known.
 type pageJob struct {
 	command event.Command
@@ -54,6 +54,9 @@ func (p *partition) readPages(ctx context.Context) {
 
 func (p *partition) readPage(ctx context.Context, job pageJob) event.Event {
 	c := job.command
+	if c.Trace != nil {
+		return p.trace(ctx, c)
+	}
 	_, before := p.voice()
 	page, err := p.s.store.Page(ctx, p.number, c.Room, *c.Read)
 	_, after := p.voice()

@@ -16,7 +16,8 @@ import (
 )
 
 // partition is one partition while this process owns it. The bus's Consume and
-// the watch take turns; page workers run beside them and touch neither log nor rooms.
+// the watch take turns; page workers run beside them and touch neither log nor rooms,
+// unless they take the turn, too.
 type partition struct {
 	s      *Service
 	number int

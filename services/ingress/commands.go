@@ -8,6 +8,7 @@ import (
 	"github.com/parley-chat/parley/services/ingress/protocol"
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // Receive is socket.Handler: one message of the client, with one request or
@@ -133,6 +134,10 @@ func (s *session) request(q *protocol.Request) {
 
 // ask sends a command whose answer the client waits for.
 func (s *session) ask(r *request, c event.Command) {
+	if r.span = s.svc.tracer.Begin("ingress request"); r.span.On() {
+		r.span.Set(attribute.String("parley.type", r.kind))
+		c.Traceparent = r.span.Traceparent()
+	}
 	if !s.note(r, &c) {
 		return
 	}

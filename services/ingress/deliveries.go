@@ -7,6 +7,7 @@ import (
 	"github.com/parley-chat/parley/services/ingress/internal/ring"
 	"github.com/parley-chat/parley/services/ingress/protocol"
 	"github.com/parley-chat/parley/shared/event"
+	"github.com/parley-chat/parley/shared/tracing"
 )
 
 // deliveries reads the node's topic: what the notifier has for this edge becomes
@@ -17,10 +18,17 @@ type deliveries struct{ svc *Service }
 // for one of them goes out together.
 func (d deliveries) Consume(_ context.Context, batch []event.Delivery) error {
 	var w wakes
+	var spans []tracing.Span
 	for i := range batch {
+		if parent := batch[i].Traceparent; parent != "" {
+			spans = append(spans, d.svc.tracer.Follow(parent, "ingress deliver"))
+		}
 		d.svc.deliver(&batch[i], &w)
 	}
 	w.wake()
+	for _, s := range spans {
+		s.End(nil)
+	}
 	d.svc.metrics.batches.Inc()
 	return nil
 }
@@ -76,6 +84,8 @@ func (s *Service) deliver(d *event.Delivery, w *wakes) {
 		s.onSynced(d.Synced, w)
 	case d.SyncAsk != nil:
 		s.onSyncAsked(d.SyncAsk)
+	case d.Trace != nil:
+		s.onTrace(d)
 	case d.Epoch != nil:
 		s.onSyncAsked(&event.SyncAsked{Partition: d.Epoch.Partition})
 	default:

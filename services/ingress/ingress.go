@@ -31,7 +31,9 @@ import (
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/process"
 	"github.com/parley-chat/parley/shared/topic"
+	"github.com/parley-chat/parley/shared/tracing"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Options is what a Service needs besides its settings.
@@ -40,6 +42,7 @@ type Options struct {
 	Listener net.Listener          // nil: Run listens on Config.Listen
 	Logger   *slog.Logger          // nil: nothing is logged
 	Registry prometheus.Registerer // nil: no metrics
+	Traces   trace.TracerProvider  // nil: no traces
 	Health   *process.Health       // shown at the public /readyz, and given the edge's checks; nil: a new one
 	// SharedBus: somebody else runs the bus, for more services than this one, and
 	// goes on until this one's Run has returned.
@@ -62,6 +65,7 @@ type Service struct {
 	bounds   ring.Bounds
 	commands bus.Topic[event.Command]
 	metrics  *metrics
+	tracer   *tracing.Tracer
 
 	server     *socket.Server
 	wheel      *socket.Wheel
@@ -85,7 +89,8 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, bus: b, shared: o.SharedBus, name: o.Node, log: o.Logger, health: o.Health, listener: o.Listener,
-		began: time.Now(), limits: cfg.limits(), bounds: cfg.bounds(), commands: topic.Commands(),
+		tracer: tracing.New(o.Traces, "ingress"),
+		began:  time.Now(), limits: cfg.limits(), bounds: cfg.bounds(), commands: topic.Commands(),
 		wheel: socket.NewWheel(wheelTick, wheelTurn),
 		syncs: make(chan struct{}, 1), shrinks: make(chan struct{}, 1),
 	}

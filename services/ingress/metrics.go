@@ -17,6 +17,7 @@ type metrics struct {
 	deliveries *prometheus.CounterVec // kind
 	batches    prometheus.Counter
 	dropped    *prometheus.CounterVec // kind
+	hits       prometheus.Counter
 	fetches    prometheus.Counter
 	syncs      prometheus.Counter
 	ack        *prometheus.HistogramVec // type
@@ -37,16 +38,17 @@ func newMetrics(s *Service, r prometheus.Registerer) (*metrics, error) {
 	seconds := prometheus.ExponentialBuckets(0.0005, 2, 16) // 0.5 ms to 16 s
 	m := &metrics{
 		sessions:   prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "sessions", Help: "Connections that have said hello."}),
-		handshakes: counters("handshakes_total", "Handshakes by result.", "result"),
+		handshakes: counters("handshakes_total", "Handshakes by result: ok, or why it was refused.", "result"),
 		closes:     counters("closes_total", "Connections closed, by code; 1006 is a broken line.", "code"),
 		requests:   counters("requests_total", "Requests answered, by type and result (ok or an error code).", "type", "result"),
 		deliveries: counters("deliveries_total", "Deliveries read, by kind.", "kind"),
 		batches:    counter("delivery_batches_total", "Bus messages that deliveries came in."),
 		dropped:    counters("volatile_dropped_total", "Typing and signals dropped because they were old or the bus was full.", "kind"),
-		fetches:    counter("ring_fetches_total", "Pages asked for, because a ring had not what a cursor needed."),
+		hits:       counter("ring_hits_total", "Times that entries for a cursor were in its room's ring."),
+		fetches:    counter("ring_pages_total", "Pages asked for, because a ring had not what a cursor needed."),
 		syncs:      counter("syncs_total", "Parts of syncs sent."),
 		ack: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: prefix + "answer_seconds", Help: "From reading a request to its answer, by type.", Buckets: seconds}, []string{"type"}),
+			Name: prefix + "ack_seconds", Help: "From reading a request to its answer by the other services, by type; that of send is the acknowledgement.", Buckets: seconds}, []string{"type"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: prefix + "delivery_seconds", Help: "From an entry's time (chat's clock) to its arrival here.", Buckets: seconds}),
 	}
@@ -54,7 +56,7 @@ func newMetrics(s *Service, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.sessions, m.handshakes, m.closes, m.requests, m.deliveries, m.batches, m.dropped, m.fetches, m.syncs, m.ack, m.latency,
+		m.sessions, m.handshakes, m.closes, m.requests, m.deliveries, m.batches, m.dropped, m.hits, m.fetches, m.syncs, m.ack, m.latency,
 		gauge("connections", "Open connections.", func() float64 { return float64(s.server.Open()) }),
 		gauge("connections_stalled", "Connections whose client is slow to read.", func() float64 { return float64(s.server.Stalled()) }),
 		gauge("rooms", "Rooms with subscribers here.", func() float64 { rooms, _ := s.hub.sizes(); return float64(rooms) }),
@@ -80,6 +82,7 @@ func boolean(b bool) float64 {
 func (m *metrics) answered(r *request, now time.Time) {
 	m.requests.WithLabelValues(r.kind, "ok").Inc()
 	m.ack.WithLabelValues(r.kind).Observe(now.Sub(r.at).Seconds())
+	r.span.End(nil)
 }
 
 func (m *metrics) closed(code protocol.CloseCode) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/parley-chat/parley/services/ingress/protocol"
 	"github.com/parley-chat/parley/shared/event"
+	"github.com/parley-chat/parley/shared/tracing"
 )
 
 // defaultRetryMS is what a client is told to wait where nothing better is known.
@@ -19,6 +20,7 @@ type request struct {
 	cid   event.ClientID
 	hello bool // a join for one of hello's rooms: answered without an id
 	at    time.Time
+	span  tracing.Span // until the answer
 }
 
 // requests are a session's unanswered ones, by the number that the edge gave.
@@ -49,7 +51,12 @@ func (r *requests) take(number uint64) *request {
 	return q
 }
 
-func (r *requests) clear() { r.open = nil }
+func (r *requests) clear() {
+	for _, q := range r.open {
+		q.span.End(errEnded)
+	}
+	r.open = nil
+}
 
 // begin notes a request and has somebody look after it. s.mu is held.
 func (s *session) begin(q *request) uint64 {
@@ -110,6 +117,9 @@ func (s *session) fail(q *request, e *protocol.Error) {
 		s.joinFailed(q, e.Code)
 	}
 	s.svc.metrics.requests.WithLabelValues(q.kind, string(e.Code)).Inc()
+	if q.span.On() {
+		q.span.End(e)
+	}
 	e.ID = q.id
 	switch {
 	case q.hello:

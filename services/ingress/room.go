@@ -130,6 +130,9 @@ func (r *room) next(sub *subscription, buf []byte, limit int) (_ []byte, more bo
 	}
 	ask := r.nextFetch()
 	r.mu.Unlock()
+	if state != ring.Behind {
+		r.hub.svc.metrics.hits.Inc()
+	}
 	r.hub.ask(r, ask)
 	return buf, state == ring.More
 }

@@ -14,8 +14,10 @@ func (p *partition) Consume(_ context.Context, batch []event.Event) error {
 	defer p.mu.Unlock()
 	now := p.s.now()
 	for i := range batch {
+		span := p.follow(&batch[i])
 		p.on(now, &batch[i])
 		p.drain()
+		span.End(nil)
 	}
 	p.flush()
 	return nil
@@ -53,6 +55,8 @@ func (p *partition) on(now int64, e *event.Event) {
 		p.state.Closed(now, e.Who, e.Closed.Clean)
 	case e.Synced != nil:
 		p.onNodeSynced(now, e)
+	case e.Trace != nil:
+		p.onMessageTrace(now, e)
 	case e.Epoch != nil:
 		p.state.Each(func(n event.NodeID) { p.deliver(n, event.Delivery{At: e.At, Epoch: e.Epoch}) })
 	default:
@@ -63,7 +67,7 @@ func (p *partition) on(now int64, e *event.Event) {
 // onMessagePosted sends the entry to every node with members, and as an answer to
 // the node of the sender, with members or not.
 func (p *partition) onMessagePosted(e *event.Event) {
-	d := event.Delivery{Room: e.Room, At: e.At, Posted: e.Posted}
+	d := event.Delivery{Room: e.Room, At: e.At, Posted: e.Posted, Traceparent: e.Traceparent}
 	answers := e.Request != 0 && !e.Posted.Again
 	if answers {
 		p.reply(e, d)
@@ -123,7 +127,7 @@ func (p *partition) reply(e *event.Event, d event.Delivery) {
 		p.s.metrics.skipped.WithLabelValues("off").Inc()
 		return
 	}
-	d.Room, d.At, d.Session, d.Life, d.Request = e.Room, e.At, e.Session, e.Life, e.Request
+	d.Room, d.At, d.Session, d.Life, d.Request, d.Traceparent = e.Room, e.At, e.Session, e.Life, e.Request, e.Traceparent
 	p.deliver(e.Node, d)
 }
 

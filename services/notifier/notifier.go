@@ -19,10 +19,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/topic"
+	"github.com/parley-chat/parley/shared/tracing"
 
 	"github.com/parley-chat/parley/services/notifier/internal/presence"
 	"github.com/parley-chat/parley/services/notifier/internal/registry"
@@ -41,6 +43,7 @@ type Options struct {
 	Prefix   string                // in front of every key in the store; empty: parley
 	Logger   *slog.Logger          // nil: nothing is logged
 	Registry prometheus.Registerer // nil: no metrics
+	Traces   trace.TracerProvider  // nil: no traces
 	// SharedBus: somebody else runs the bus, for more services than this one.
 	SharedBus bool
 }
@@ -69,6 +72,7 @@ type Service struct {
 	log      *slog.Logger
 	registry projection
 	metrics  *metrics
+	tracer   *tracing.Tracer
 	began    time.Time
 	opened   chan struct{} // a partition waits for its first look
 
@@ -85,6 +89,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 		bus:        b,
 		shared:     o.SharedBus,
 		log:        o.Logger,
+		tracer:     tracing.New(o.Traces, "notifier"),
 		began:      time.Now(),
 		opened:     make(chan struct{}, 1),
 		partitions: map[int]*partition{},
@@ -199,7 +204,7 @@ func openRegistry(o Options) (projection, error) {
 	if o.Prefix == "" {
 		o.Prefix = "parley"
 	}
-	r, err := registry.NewRedis(o.Store, o.Prefix)
+	r, err := registry.NewRedis(o.Store, o.Prefix, o.Registry)
 	if err != nil {
 		return nil, fmt.Errorf("PARLEY_STORE: %w", err)
 	}

@@ -69,6 +69,7 @@ func (e *permanentError) Unwrap() error { return e.error }
 // Depth is how much of a topic a group has not acknowledged.
 type Depth struct {
 	Messages int64 // bus messages, each a batch
+	Pending  int64 // of them, those that a reader was given; 0 where the broker keeps no such list (NATS)
 	Bytes    int64 // estimated from the mean size
 }
 

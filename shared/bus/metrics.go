@@ -22,7 +22,8 @@ type metrics struct {
 	retries, duplicates, holes, missed *prometheus.CounterVec
 	deadLetters, leases                *prometheus.CounterVec
 	batchSize, consumeSeconds          *prometheus.HistogramVec
-	lagMessages, lagBytes              *prometheus.GaugeVec
+	lagMessages, lagBytes, pending     *prometheus.GaugeVec
+	owned                              *prometheus.GaugeVec
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -30,27 +31,29 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	topic, group := []string{"topic"}, []string{"topic", "group"}
 	m.publishedEvents = m.counter("published_events_total", "Events that the broker took.", topic)
 	m.publishedBatches = m.counter("published_batches_total", "Bus messages that the broker took.", topic)
-	m.publishErrors = m.counter("publish_errors_total", "Tries of a publish that failed.", topic)
-	m.refused = m.counter("refused_total", "Publishes refused because a buffer was full or a topic over its mark.", topic)
+	m.publishErrors = m.counter("publish_errors_total", "Tries of a publish that failed; each is tried again until its time is over.", topic)
+	m.refused = m.counter("publish_refused_total", "Publishes refused because a buffer was full or a topic over its mark.", topic)
 	m.consumedEvents = m.counter("consumed_events_total", "Events that a consumer took.", group)
 	m.consumedBatches = m.counter("consumed_batches_total", "Bus messages that a consumer took.", group)
-	m.retries = m.counter("retries_total", "Batches that were tried again.", group)
-	m.duplicates = m.counter("duplicates_total", "Bus messages dropped because they were handled or overtaken.", group)
-	m.holes = m.counter("holes_total", "Subscriptions made anew because a number was missing.", group)
-	m.missed = m.counter("missed_total", "Holes that stayed.", group)
-	m.deadLetters = m.counter("dead_letters_total", "Bus messages that could not be consumed.", group)
-	m.leases = m.counter("lease_changes_total", "Partitions taken, released and lost.", []string{"topic", "group", "change"})
-	m.batchSize = m.histogram("batch_events", "Events in a published bus message.", topic, prometheus.ExponentialBuckets(1, 2, 9))
+	m.retries = m.counter("retries_total", "Times that a batch was tried again, because its consumer failed.", group)
+	m.duplicates = m.counter("redeliveries_total", "Bus messages that came again or were overtaken by a newer writer, and were dropped.", group)
+	m.holes = m.counter("holes_total", "Subscriptions made anew because a message's number was missing.", group)
+	m.missed = m.counter("missed_total", "Holes that stayed: messages are gone for good, and the service was told.", group)
+	m.deadLetters = m.counter("dead_letters_total", "Bus messages that could not be consumed and are in dead-letters now.", group)
+	m.leases = m.counter("lease_changes_total", "Leases of partitions by change: taken, released, lost.", []string{"topic", "group", "change"})
+	m.batchSize = m.histogram("publish_batch_events", "Events in a published bus message.", topic, prometheus.ExponentialBuckets(1, 2, 9))
 	m.consumeSeconds = m.histogram("consume_seconds", "How long a consumer took for a batch.", group, prometheus.ExponentialBuckets(0.00005, 4, 9))
-	m.lagMessages = m.gauge("lag_messages", "Bus messages that the group has not acknowledged.", group)
+	m.owned = m.gauge("partitions_owned", "Partitions whose lease this process has.", group)
+	m.lagMessages = m.gauge("lag_messages", "Bus messages that the group has not acknowledged, sampled once a second.", group)
 	m.lagBytes = m.gauge("lag_bytes", "Bytes that the group has not acknowledged.", group)
+	m.pending = m.gauge("pending_messages", "Bus messages that a reader of the group was given and has not acknowledged; 0 on NATS, which keeps no list of them.", group)
 	return m, m.err
 }
 
 // label keeps the number of time series bounded: topics that are named after a
 // process have one label together.
 func label(topic string) string {
-	for _, one := range []string{"deliveries", "probe"} {
+	for _, one := range []string{"deliveries", "probe", "traces"} {
 		if strings.HasPrefix(topic, one+"-") {
 			return one
 		}
@@ -80,13 +83,14 @@ func (m *metrics) lag(d *depths) {
 	for topic, w := range d.current(time.Now()) {
 		for group, depth := range w.all() {
 			k := lagKey{label(topic), group}
-			sums[k] = Depth{Messages: sums[k].Messages + depth.Messages, Bytes: sums[k].Bytes + depth.Bytes}
+			sums[k] = sums[k].plus(depth)
 		}
 	}
 	for k := range m.shown {
 		if _, ok := sums[k]; !ok {
 			m.lagMessages.DeleteLabelValues(k.topic, k.group)
 			m.lagBytes.DeleteLabelValues(k.topic, k.group)
+			m.pending.DeleteLabelValues(k.topic, k.group)
 			delete(m.shown, k)
 		}
 	}
@@ -94,7 +98,12 @@ func (m *metrics) lag(d *depths) {
 		m.shown[k] = true
 		m.lagMessages.WithLabelValues(k.topic, k.group).Set(float64(depth.Messages))
 		m.lagBytes.WithLabelValues(k.topic, k.group).Set(float64(depth.Bytes))
+		m.pending.WithLabelValues(k.topic, k.group).Set(float64(depth.Pending))
 	}
+}
+
+func (d Depth) plus(e Depth) Depth {
+	return Depth{Messages: d.Messages + e.Messages, Pending: d.Pending + e.Pending, Bytes: d.Bytes + e.Bytes}
 }
 
 func (m *metrics) counter(name, help string, labels []string) *prometheus.CounterVec {

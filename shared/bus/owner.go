@@ -257,6 +257,7 @@ func (o *owner) begin(ctx context.Context, number int, generation uint64, asked 
 	o.owned[number] = h
 	o.unchecked = true
 	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, "taken").Inc()
+	o.bus.metrics.owned.WithLabelValues(o.topic, o.group).Inc()
 	o.log.Info("partition taken", "partition", number, "generation", generation)
 	go func() {
 		o.serve(owning, h)
@@ -289,6 +290,7 @@ func (o *owner) release(ctx context.Context, h *holding) {
 	o.releaseLease(ctx, h)
 	delete(o.owned, h.partition.Number)
 	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, how).Inc()
+	o.bus.metrics.owned.WithLabelValues(o.topic, o.group).Dec()
 	o.log.Info("partition "+how, "partition", h.partition.Number, "generation", h.partition.Generation)
 }
 

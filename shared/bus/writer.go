@@ -36,6 +36,9 @@ func (b *Bus) Writer(scope string, generation uint64, repeat bool) *Writer {
 	return w
 }
 
+// Scope is the role that the writer speaks for.
+func (w *Writer) Scope() string { return w.scope }
+
 // Forget ends the repeats to a topic that is gone. What waits for it is still
 // tried; a later publish to it starts a new life.
 func (w *Writer) Forget(topicName string) {

@@ -9,6 +9,8 @@ type Command struct {
 	Room    RoomID `json:"room,omitempty"`
 	Request uint64 `json:"request,omitempty"` // the edge's own number; a reply bears it; 0: no reply wanted
 	At      int64  `json:"at"`                // Unix ms, the edge's clock
+	// Traceparent (W3C) of the span that sent it; only where its trace is sampled.
+	Traceparent string `json:"traceparent,omitempty"`
 
 	Join         *JoinRoom     `json:"join,omitempty"`
 	Leave        *LeaveRoom    `json:"leave,omitempty"`
@@ -21,6 +23,7 @@ type Command struct {
 	OpenSession  *OpenSession  `json:"openSession,omitempty"`
 	CloseSession *CloseSession `json:"closeSession,omitempty"`
 	Sync         *SyncNode     `json:"sync,omitempty"`
+	Trace        *TraceMessage `json:"trace,omitempty"` // an operator's, not an edge's
 }
 
 // JoinRoom subscribes the session to the room. At most one of Since and Last is

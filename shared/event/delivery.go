@@ -10,6 +10,8 @@ type Delivery struct {
 	Request uint64    `json:"request,omitempty"`
 	From    UserID    `json:"from,omitempty"` // of volatile parts
 	At      int64     `json:"at"`
+	// Traceparent (W3C) of the notifier's span; only where the trace is sampled.
+	Traceparent string `json:"traceparent,omitempty"`
 
 	// Posted goes to all subscribers of Room; with a Request it also answers
 	// Session, which is the sender's.
@@ -27,6 +29,7 @@ type Delivery struct {
 	Synced   *RoomsSynced     `json:"synced,omitempty"`
 	SyncAsk  *SyncAsked       `json:"syncAsk,omitempty"`
 	Epoch    *EpochChanged    `json:"epoch,omitempty"`
+	Trace    *MessageTrace    `json:"trace,omitempty"`
 }
 
 // MembersListed answers `presence {room}`. Users has at most 200; Count is of users.

@@ -75,6 +75,7 @@ func TestWireFormIsGolden(t *testing.T) {
 	golden(t, "command", kinds[Command](t))
 	golden(t, "event", kinds[Event](t))
 	golden(t, "delivery", kinds[Delivery](t))
+	golden(t, "finding", kinds[Finding](t))
 }
 
 func golden[T interface{ Kind() string }](t *testing.T, family string, values map[string]T) {

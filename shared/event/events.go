@@ -9,6 +9,8 @@ type Event struct {
 	Room    RoomID `json:"room,omitempty"`
 	Request uint64 `json:"request,omitempty"`
 	At      int64  `json:"at"` // Unix ms: of the command, for volatile parts; else chat's clock
+	// Traceparent (W3C) of chat's span; only where the trace is sampled.
+	Traceparent string `json:"traceparent,omitempty"`
 
 	Posted   *MessagePosted `json:"posted,omitempty"`
 	Accepted *SendAccepted  `json:"accepted,omitempty"`
@@ -24,6 +26,7 @@ type Event struct {
 	Closed   *SessionClosed `json:"closed,omitempty"`
 	Synced   *NodeSynced    `json:"synced,omitempty"`
 	Epoch    *EpochChanged  `json:"epoch,omitempty"`
+	Trace    *MessageTrace  `json:"trace,omitempty"`
 }
 
 // MessagePosted: the entry is in the log. It goes to every edge with members of

@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Exit codes of every program.
@@ -51,6 +52,7 @@ type Process struct {
 	Health  *Health
 	Metrics *prometheus.Registry
 	Admin   *Admin
+	Traces  trace.TracerProvider // nil: off
 }
 
 // Main runs a program and ends the process with one of the exit codes above.
@@ -94,6 +96,10 @@ func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exi
 	if err := p.Admin.Listen(); err != nil {
 		return complain(src, prog, err)
 	}
+	var endTraces func() error
+	if p.Traces, endTraces, err = newTraces(ctx, prog.Name, common.Node, p.Version, src); err != nil {
+		return complain(src, prog, err)
+	}
 	p.Log.Info("started", "version", p.Version, "admin", p.Admin.Addr(), "settings", settings)
 
 	adminCtx, stopAdmin := context.WithCancel(context.Background())
@@ -108,6 +114,9 @@ func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exi
 	err = run(ctx, p)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil
+	}
+	if bad := endTraces(); bad != nil {
+		p.Log.Warn("traces", "err", bad)
 	}
 	stopAdmin()
 	if err = errors.Join(err, <-adminEnded); err != nil {

@@ -2,6 +2,7 @@
 // order: its name, what it carries, what keeps its order, and who reads it.
 //
 //	ingress ──Commands──▶ chat ──Events──▶ notifier ──Deliveries(node)──▶ ingress
+//	                        └──────────────────┴───────Traces(id)────────────┴──▶ operator
 package topic
 
 import (
@@ -15,6 +16,7 @@ const (
 	Chat     = "chat"
 	Notifier = "notifier"
 	Edge     = "edge"
+	Operator = "operator"
 )
 
 // Commands is what edges ask of chat: commands-NN, keyed by room or user.
@@ -39,6 +41,13 @@ func Events() bus.Topic[event.Event] {
 // reader, that edge, and lives as long as it.
 func Deliveries(node event.NodeID) bus.Topic[event.Delivery] {
 	return bus.Topic[event.Delivery]{Name: "deliveries-" + string(node), Groups: []string{Edge}}
+}
+
+// Traces is where the services say what they know of a message that an operator
+// traces, who chose the id and is the one reader. It is dropped when he has seen
+// enough; what comes later than event.VolatileMS is not said at all.
+func Traces(id string) bus.Topic[event.Finding] {
+	return bus.Topic[event.Finding]{Name: "traces-" + id, Groups: []string{Operator}}
 }
 
 // Nodes is the set of live edges (bus.Announce, bus.Members).

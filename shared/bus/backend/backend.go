@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/bus/membus"
 	"github.com/parley-chat/parley/shared/bus/natsbus"
@@ -19,6 +21,8 @@ type Options struct {
 	Prefix string // before every name on the broker (PARLEY_PREFIX)
 	Name   string // of this process, for operators
 	Logger *slog.Logger
+	// Registry gets parley_redis_errors_total where the broker is Redis; nil: no metrics.
+	Registry prometheus.Registerer
 }
 
 // Open opens memory:// (one process only, empty at each start), the redis:// family
@@ -29,7 +33,7 @@ func Open(ctx context.Context, url string, o Options) (bus.Backend, error) {
 	case IsMemory(url):
 		return membus.New(), nil
 	case redisclient.Is(url):
-		return opened(redisbus.Open(ctx, url, redisbus.Options{Prefix: o.Prefix, Name: o.Name, Logger: o.Logger}))
+		return opened(redisbus.Open(ctx, url, redisbus.Options{Prefix: o.Prefix, Name: o.Name, Logger: o.Logger, Registry: o.Registry}))
 	case strings.HasPrefix(url, "nats://"), strings.HasPrefix(url, "tls://"):
 		return opened(natsbus.Open(ctx, url, natsbus.Options{Prefix: o.Prefix, Name: o.Name, Logger: o.Logger}))
 	}

@@ -190,6 +190,7 @@ func (t *topic) depth(name string) bus.Depth {
 	}
 	for offset := range pending {
 		d.Messages++
+		d.Pending++
 		d.Bytes += t.entries[offset-t.base].size()
 	}
 	return d

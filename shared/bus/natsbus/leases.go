@@ -208,7 +208,7 @@ func (o *opened) look(ctx context.Context, key string, now time.Time) (bool, err
 // Settle implements [bus.Backend].
 func (b *Backend) Settle(ctx context.Context, name, value string) (inForce string, err error) {
 	err = b.state.do(ctx, func(ctx context.Context, o *opened) error {
-		key := "settled." + escape(name)
+		key := settledKey(name)
 		for {
 			e, err := o.read(ctx, key)
 			if err != nil || e.revision > 0 {
@@ -226,3 +226,5 @@ func (b *Backend) Settle(ctx context.Context, name, value string) (inForce strin
 
 func leaseKey(name string) string { return "lease." + escape(name) }
 func setKey(set string) string    { return "set." + escape(set) }
+
+func settledKey(name string) string { return "settled." + escape(name) }

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
@@ -41,6 +42,8 @@ type Options struct {
 	Prefix string       // before every key; default "parley"; no braces and no white space
 	Name   string       // of this process: operators see it in CLIENT LIST and XINFO CONSUMERS; default "parley"
 	Logger *slog.Logger // default: slog.Default()
+	// Registry gets parley_redis_errors_total; nil: no metrics.
+	Registry prometheus.Registerer
 }
 
 // Backend is the [bus.Backend] on Redis.
@@ -95,9 +98,12 @@ func Open(_ context.Context, url string, o Options) (*Backend, error) {
 		strangerAge: time.Hour,
 		subscribers: map[*subscriber]struct{}{},
 	}
+	redisclient.CountErrors(b.client, o.Registry, "bus")
 	b.dial = func() redis.UniversalClient {
 		options := own
-		return newClient(withTLS(&options))
+		client := newClient(withTLS(&options))
+		redisclient.CountErrors(client, o.Registry, "bus")
+		return client
 	}
 	if b.publisher, err = newPublisher(b); err != nil {
 		_ = b.client.Close()

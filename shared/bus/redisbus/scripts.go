@@ -112,21 +112,22 @@ if missing == 0 and floor then
 end
 return strangers
 `)
-	// KEYS stream; ARGV group. Answers messages and bytes. Where the server cannot tell the
+	// KEYS stream; ARGV group. Answers messages, bytes and pending. Where the server cannot tell the
 	// lag (entries were deleted from the middle) all that is there counts.
 	depthScript = redis.NewScript(`#!lua flags=no-writes
-if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0} end
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0, 0} end
 local length = redis.call('XLEN', KEYS[1])
-local messages = length
+local messages, pending = length, 0
 for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
 	local group = {}
 	for i = 1, #flat, 2 do group[flat[i]] = flat[i + 1] end
-	if group.name == ARGV[1] and group.lag then
-		messages = group.lag + group.pending
+	if group.name == ARGV[1] then
+		pending = group.pending
+		if group.lag then messages = group.lag + pending end
 	end
 end
-if messages <= 0 or length == 0 then return {0, 0} end
-return {messages, math.ceil(messages * redis.call('MEMORY', 'USAGE', KEYS[1]) / length)}
+if messages <= 0 or length == 0 then return {0, 0, pending} end
+return {messages, math.ceil(messages * redis.call('MEMORY', 'USAGE', KEYS[1]) / length), pending}
 `)
 )
 

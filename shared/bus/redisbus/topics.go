@@ -78,13 +78,13 @@ func (b *Backend) Depth(ctx context.Context, topic, group string) (bus.Depth, er
 		return bus.Depth{}, err
 	}
 	n, err := depthScript.Run(ctx, b.client, []string{b.topicKey(topic)}, group).Int64Slice()
-	if err == nil && len(n) != 2 {
+	if err == nil && len(n) != 3 {
 		err = permanentReply(fmt.Sprintf("unexpected reply %v", n))
 	}
 	if err != nil {
 		return bus.Depth{}, unavailable("look at topic "+topic, err)
 	}
-	return bus.Depth{Messages: n[0], Bytes: n[1]}, nil
+	return bus.Depth{Messages: n[0], Bytes: n[1], Pending: n[2]}, nil
 }
 
 func (b *Backend) strangersKey(topic string) string { return b.tagged(topic, "strangers:"+topic) }

@@ -19,7 +19,7 @@ func main() {
 	process.Main(process.Program{Name: "chat", Description: "Parley's rooms: who may do what, in which order, and what was said.",
 		Defaults: map[string]string{"admin": "127.0.0.1:9102"}}, &cfg, func(ctx context.Context, p *process.Process) error {
 		name := "chat-" + cfg.Node + "-" + rand.Text()[:8]
-		broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log})
+		broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log, Registry: p.Metrics})
 		if err != nil {
 			return err
 		}
@@ -30,7 +30,7 @@ func main() {
 		}
 		defer b.Close()
 		p.Health.Add("bus", b.Health())
-		service, err := chat.New(cfg.Chat, b, chat.Options{Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics})
+		service, err := chat.New(cfg.Chat, b, chat.Options{Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces})
 		if err != nil {
 			return err
 		}

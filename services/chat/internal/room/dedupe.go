@@ -87,3 +87,13 @@ func (x *index) forget(atLeast, atMost int, since int64) {
 		x.gone = 0
 	}
 }
+
+// Recognises tells whether a repeat of the send would be recognised now. It is
+// asked of a room that is Ready.
+func (r *Room) Recognises(from event.UserID, cid event.ClientID) bool {
+	if r.tail == nil || cid == "" {
+		return false
+	}
+	_, known := r.tail.sends[keyOf(from, cid)]
+	return known
+}

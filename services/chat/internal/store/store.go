@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/parley-chat/parley/services/chat/internal/room"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/redisclient"
@@ -38,8 +40,9 @@ const Memory = "memory://"
 type Store struct{ engine engine }
 
 // Open returns the store at a URL, memory:// or one of Redis; every key in Redis
-// begins with the prefix. It does not connect yet.
-func Open(url, prefix string) (*Store, error) {
+// begins with the prefix. It does not connect yet. Errors of Redis are counted in the
+// registry, which may be nil.
+func Open(url, prefix string, registry prometheus.Registerer) (*Store, error) {
 	if strings.HasPrefix(url, Memory) {
 		return &Store{newMemory()}, nil
 	}
@@ -50,7 +53,9 @@ func Open(url, prefix string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PARLEY_STORE: %w", err)
 	}
-	return &Store{newRedis(o, prefix)}, nil
+	engine := newRedis(o, prefix)
+	redisclient.CountErrors(engine.client, registry, "rooms")
+	return &Store{engine}, nil
 }
 
 // Settle fixes the number of partitions at the first start, and refuses another

@@ -20,7 +20,7 @@ func main() {
 		Defaults: map[string]string{"admin": "127.0.0.1:9101"}}
 	process.Main(program, &cfg, func(ctx context.Context, p *process.Process) error {
 		name := "ingress-" + cfg.Node + "-" + rand.Text()[:8]
-		broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log})
+		broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log, Registry: p.Metrics})
 		if err != nil {
 			return err
 		}
@@ -31,7 +31,7 @@ func main() {
 		}
 		defer b.Close()
 		p.Health.Add("bus", b.Health())
-		service, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Health: p.Health})
+		service, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Health: p.Health})
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ func main() {
 		Defaults: map[string]string{"admin": "127.0.0.1:9103"}}
 	process.Main(program, &cfg, func(ctx context.Context, p *process.Process) error {
 		name := "notifier-" + cfg.Node + "-" + rand.Text()[:8]
-		broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log})
+		broker, err := backend.Open(ctx, string(cfg.Bus), backend.Options{Prefix: cfg.Prefix, Name: name, Logger: p.Log, Registry: p.Metrics})
 		if err != nil {
 			return err
 		}
@@ -31,7 +31,7 @@ func main() {
 		}
 		defer b.Close()
 		p.Health.Add("bus", b.Health())
-		service, err := notifier.New(cfg.Notifier, b, notifier.Options{Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics})
+		service, err := notifier.New(cfg.Notifier, b, notifier.Options{Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces})
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/shared/event"
@@ -42,14 +43,16 @@ type Redis struct {
 }
 
 // NewRedis opens the registry in the store at the URL. It does not wait for the
-// store to be there.
-func NewRedis(url, prefix string) (*Redis, error) {
+// store to be there. Errors of Redis are counted with counted, which may be nil.
+func NewRedis(url, prefix string, counted prometheus.Registerer) (*Redis, error) {
 	o, err := redisclient.Options(url)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	o.MaxRetries = 1 // all writes replace: twice is once
-	return &Redis{client: redis.NewUniversalClient(o), prefix: prefix}, nil
+	r := &Redis{client: redis.NewUniversalClient(o), prefix: prefix}
+	redisclient.CountErrors(r.client, counted, "registry")
+	return r, nil
 }
 
 // Replace makes the users' sessions what is given. An error leaves some written;

@@ -29,7 +29,7 @@ func TestRedis(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	suite(t, func(t *testing.T) both {
 		server.Flush()
-		r, err := NewRedis(server.URL, "test")
+		r, err := NewRedis(server.URL, "test", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestMemoryForgets(t *testing.T) {
 func TestRedisKeysExpireAndErrorsTell(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	ctx := context.Background()
-	r, err := NewRedis(server.URL, "test")
+	r, err := NewRedis(server.URL, "test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestRedisKeysExpireAndErrorsTell(t *testing.T) {
 	if _, err := r.Find(ctx, 3, []event.UserID{"ann"}); err == nil {
 		t.Error("no error from a dead server")
 	}
-	if _, err := NewRedis("http://x", "test"); err == nil {
+	if _, err := NewRedis("http://x", "test", nil); err == nil {
 		t.Error("http:// was taken for Redis")
 	}
 }
