@@ -103,7 +103,7 @@ func (f family) message(s *schemas, k kind) object {
 	return append(message, field{"payload", payload}, field{"traits", []object{ref("#/components/messageTraits/batch")}})
 }
 
-// batchTrait is the metadata of every bus message; a test compares it with one.
+// batchTrait is the metadata of every bus message, as shared/bus/header.go writes it.
 func batchTrait() object {
 	text := func(about string) object { return object{{"type", "string"}, {"description", about}} }
 	return object{{"headers", object{{"type", "object"}, {"properties", object{

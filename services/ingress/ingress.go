@@ -104,9 +104,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	if s.verifier, err = s.newVerifier(); err != nil {
 		return nil, &process.ConfigError{Err: err}
 	}
-	if s.metrics, err = newMetrics(s, o.Registry); err != nil {
-		return nil, fmt.Errorf("register the edge's metrics: %w", err)
-	}
+	s.metrics = newMetrics(s)
 	sockets, err := cfg.socket()
 	if err != nil {
 		return nil, process.BadSetting("PARLEY_TRUSTED_PROXIES", "%v", err)
@@ -130,6 +128,9 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	s.server = socket.NewServer(sockets, s.wheel, s.log, observe, s.accept)
 	s.node.Store(s.newNode())
 	s.health.Add("edge", s.ready)
+	if err := s.metrics.register(o.Registry); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -22,9 +23,11 @@ type metrics struct {
 	syncs      prometheus.Counter
 	ack        *prometheus.HistogramVec // type
 	latency    prometheus.Histogram
+
+	all []prometheus.Collector
 }
 
-func newMetrics(s *Service, r prometheus.Registerer) (*metrics, error) {
+func newMetrics(s *Service) *metrics {
 	const prefix = "parley_ingress_"
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + name, Help: help})
@@ -52,10 +55,7 @@ func newMetrics(s *Service, r prometheus.Registerer) (*metrics, error) {
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: prefix + "delivery_seconds", Help: "From an entry's time (chat's clock) to its arrival here.", Buckets: seconds}),
 	}
-	if r == nil {
-		return m, nil
-	}
-	all := []prometheus.Collector{
+	m.all = []prometheus.Collector{
 		m.sessions, m.handshakes, m.closes, m.requests, m.deliveries, m.batches, m.dropped, m.hits, m.fetches, m.syncs, m.ack, m.latency,
 		gauge("connections", "Open connections.", func() float64 { return float64(s.server.Open()) }),
 		gauge("connections_stalled", "Connections whose client is slow to read.", func() float64 { return float64(s.server.Stalled()) }),
@@ -63,12 +63,21 @@ func newMetrics(s *Service, r prometheus.Registerer) (*metrics, error) {
 		gauge("ring_bytes", "Bytes of entries kept in memory.", func() float64 { return float64(s.hub.bytes.Load()) }),
 		gauge("dev_auth", "1 when everybody is believed (PARLEY_AUTH=dev).", func() float64 { return boolean(s.cfg.Auth == "dev") }),
 	}
-	for _, c := range all {
+	return m
+}
+
+// register is called when all is made that the gauges ask: from then on somebody
+// may read them.
+func (m *metrics) register(r prometheus.Registerer) error {
+	if r == nil {
+		return nil
+	}
+	for _, c := range m.all {
 		if err := r.Register(c); err != nil {
-			return nil, err
+			return fmt.Errorf("register the edge's metrics: %w", err)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func boolean(b bool) float64 {
