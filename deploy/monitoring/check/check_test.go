@@ -1,7 +1,7 @@
-// Package monitoring holds the dashboard and the alerts against Prometheus' own
+// Package check holds the dashboard and the alerts against Prometheus' own
 // parser and against docs/metrics.md. It is a module of its own, because that parser
 // comes with much that nothing else here needs.
-package monitoring
+package check
 
 import (
 	"encoding/json"
@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	rulesFile     = "../prometheus/rules.yml"
-	dashboardFile = "../grafana/dashboards/parley.json"
-	tableFile     = "../../docs/metrics.md"
-	runbookFile   = "../../docs/operations.md"
+	rulesFile     = "../../prometheus/rules.yml"
+	dashboardFile = "../../grafana/dashboards/parley.json"
+	tableFile     = "../../../docs/metrics.md"
+	runbookFile   = "../../../docs/operations.md"
 )
 
 // foreign are metrics that are not ours, with their labels.
@@ -240,7 +240,7 @@ func TestProvisioning(t *testing.T) {
 				Options    struct{ Path string }
 			}
 		}
-		if err := yaml.Unmarshal([]byte(read(t, "../grafana/provisioning/"+file)), &content); err != nil {
+		if err := yaml.Unmarshal([]byte(read(t, "../../grafana/provisioning/"+file)), &content); err != nil {
 			t.Fatal(err)
 		}
 		if content.APIVersion != 1 || len(content.Datasources)+len(content.Providers) != 1 {
