@@ -67,3 +67,7 @@ func TestReplay(t *testing.T) {
 		t.Error("a letter to an edge was replayed")
 	}
 }
+
+func TestInspectCluster(t *testing.T) {
+	bustest.Inspect(t, open(t, "redis+cluster://"+startCluster(t).Addr))
+}
