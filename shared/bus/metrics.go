@@ -95,11 +95,23 @@ func (m *metrics) lag(d *depths) {
 		}
 	}
 	for k, depth := range sums {
-		m.shown[k] = true
+		if !m.shown[k] {
+			m.begin(k)
+		}
 		m.lagMessages.WithLabelValues(k.topic, k.group).Set(float64(depth.Messages))
 		m.lagBytes.WithLabelValues(k.topic, k.group).Set(float64(depth.Bytes))
 		m.pending.WithLabelValues(k.topic, k.group).Set(float64(depth.Pending))
 	}
+}
+
+// begin shows as 0 what alerts wait for: a counter that comes into being with its
+// first event has not increased, to Prometheus.
+func (m *metrics) begin(k lagKey) {
+	m.shown[k] = true
+	for _, c := range []*prometheus.CounterVec{m.missed, m.deadLetters, m.holes} {
+		c.WithLabelValues(k.topic, k.group)
+	}
+	m.publishErrors.WithLabelValues(k.topic)
 }
 
 func (d Depth) plus(e Depth) Depth {

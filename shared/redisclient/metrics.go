@@ -27,9 +27,14 @@ func CountErrors(client redis.UniversalClient, registry prometheus.Registerer, n
 	if err := registry.Register(errs); errors.As(err, &already) {
 		errs, _ = already.ExistingCollector.(*prometheus.CounterVec)
 	}
-	if errs != nil {
-		client.AddHook(counted{errs.MustCurryWith(prometheus.Labels{"client": name})})
+	if errs == nil {
+		return
 	}
+	mine := errs.MustCurryWith(prometheus.Labels{"client": name})
+	for _, kind := range []string{"dial", "timeout", "connection", "reply"} {
+		mine.WithLabelValues(kind) // at 0, or Prometheus would not see the first one as an increase
+	}
+	client.AddHook(counted{mine})
 }
 
 // counted is a hook that counts errors.
