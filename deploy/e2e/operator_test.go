@@ -238,9 +238,9 @@ func (o operator) letter(known string) (id string) {
 
 func (o operator) measures(c *cluster.Cluster) {
 	one, two := edges(c)
-	var result struct{ Users, Acked int64 }
+	var result struct{ Connections, Acked int64 }
 	o.finds(parley.ExitOK, &result, "bench", "--url="+one+","+two, "--rooms=2", "--members=2", "--rate=20", "--warmup=200ms", "--measure=1s")
-	if result.Users != 4 || result.Acked == 0 {
+	if result.Connections != 4 || result.Acked == 0 {
 		o.t.Errorf("bench: %+v", result)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/deploy/loadgen"
@@ -11,52 +13,47 @@ import (
 
 // bench is the load generator against edges that run.
 type bench struct {
-	URLs    []string      `name:"url" default:"http://127.0.0.1:8080" help:"The edges."`
-	Rooms   int           `default:"100" help:"Rooms; 0: users join none."`
-	Members int           `default:"10" help:"Members of each room."`
-	Rate    float64       `default:"100" help:"Messages a second over all rooms; 0: --window decides."`
-	Window  int           `help:"Unanswered sends of each room, with --rate 0."`
-	Body    int           `default:"128" help:"Bytes of a body."`
-	WarmUp  time.Duration `name:"warmup" default:"2s" help:"Before measuring."`
-	Measure time.Duration `default:"10s" help:"How long to measure."`
+	URLs     []string      `name:"url" default:"http://127.0.0.1:8080" help:"The edges."`
+	Scenario string        `help:"A preset of docs/performance.md instead of the flags below."`
+	Quick    bool          `help:"With --scenario: less of what only makes the figures steadier."`
+	Rooms    int           `default:"100" help:"Rooms."`
+	Members  int           `default:"10" help:"Members of each room."`
+	Rate     float64       `default:"100" help:"Messages a second over all rooms; 0: --window decides."`
+	Window   int           `help:"Unanswered sends over all rooms, with --rate 0."`
+	Body     int           `default:"128" help:"Bytes of a body."`
+	WarmUp   time.Duration `name:"warmup" default:"2s" help:"Before measuring."`
+	Measure  time.Duration `default:"10s" help:"How long to measure."`
 }
 
 // Run is kong's.
 func (c *bench) Run(ctx context.Context, out *output) error {
-	load := loadgen.Load{URLs: c.URLs, Rooms: c.Rooms, Members: c.Members, Rate: c.Rate, Window: c.Window,
-		Body: c.Body, WarmUp: c.WarmUp, Measure: c.Measure}
-	stop := out.clockwork(ctx, c.WarmUp+c.Measure)
-	result, err := load.Run(ctx)
-	stop()
+	scenario := loadgen.Scenario{Name: "bench", About: "asked for by hand", Kind: loadgen.Messages, Rooms: c.Rooms, Members: c.Members,
+		Rate: c.Rate, Window: c.Window, Body: c.Body, WarmUp: c.WarmUp, Measure: c.Measure, Drain: 10 * time.Second}
+	if c.Scenario != "" {
+		if !slices.Contains(loadgen.Names, c.Scenario) {
+			return misused("--scenario %s: there are %s", c.Scenario, strings.Join(loadgen.Names, ", "))
+		}
+		var err error
+		if scenario, err = loadgen.Preset(c.Scenario, c.Quick); err != nil {
+			return err
+		}
+	}
+	options := loadgen.Options{Target: loadgen.Target{URLs: c.URLs}, Scenario: scenario}
+	if out.watched() {
+		options.Progress = out.stderr
+	}
+	result, err := loadgen.Run(ctx, options)
 	if err != nil {
 		return err
 	}
-	return out.document(result, func(w io.Writer) {
-		fmt.Fprintf(w, "%d users, %.0f s: %d sent, %d acknowledged, %d delivered, %d refused, %d connections lost\n",
-			result.Users, result.Seconds, result.Sent, result.Acked, result.Delivered, result.Refused, result.Closed)
-		fmt.Fprintf(w, "send to ack ms:      p50 %.2f, p99 %.2f\nsend to delivery ms: p50 %.2f, p99 %.2f\n",
-			result.Ack.P50, result.Ack.P99, result.Delivery.P50, result.Delivery.P99)
-	})
+	return out.document(result, func(w io.Writer) { printReport(w, result) })
 }
 
-// clockwork shows a bar that is full after d, until it is stopped.
-func (o *output) clockwork(ctx context.Context, d time.Duration) (stop func()) {
-	bar := o.progress(int(d.Milliseconds()/100), "measuring")
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				_ = bar.Clear()
-				return
-			case <-tick.C:
-				_ = bar.Add(1)
-			}
-		}
-	}()
-	return func() { cancel(); <-ended }
+func printReport(w io.Writer, r loadgen.Report) {
+	fmt.Fprintf(w, "%d connections, %.0f s: %d sent, %d acknowledged, %d delivered of %d, %d refused, %d connections lost\n",
+		r.Connections, r.Seconds, r.Sent, r.Acked, r.Delivered, r.Expected, r.Refused, r.Closed)
+	fmt.Fprintf(w, "send to ack ms:      p50 %.2f, p99 %.2f\nsend to delivery ms: p50 %.2f, p99 %.2f\n", r.Ack.P50, r.Ack.P99, r.Delivery.P50, r.Delivery.P99)
+	for _, warning := range r.Warnings {
+		fmt.Fprintln(w, warning)
+	}
 }

@@ -48,14 +48,16 @@ func table(w io.Writer, rows ...[]string) {
 	_ = columns.Flush()
 }
 
+// watched tells whether somebody looks at stderr, who wants to see how far it is.
+func (o *output) watched() bool {
+	f, ok := o.stderr.(*os.File)
+	return ok && !o.json && term.IsTerminal(int(f.Fd()))
+}
+
 // progress shows how far something is that takes long, where somebody looks: on a
 // terminal, and not for programs.
 func (o *output) progress(total int, doing string) *progressbar.ProgressBar {
-	visible := false
-	if f, ok := o.stderr.(*os.File); ok && !o.json {
-		visible = term.IsTerminal(int(f.Fd()))
-	}
-	return progressbar.NewOptions(total, progressbar.OptionSetWriter(o.stderr), progressbar.OptionSetVisibility(visible),
+	return progressbar.NewOptions(total, progressbar.OptionSetWriter(o.stderr), progressbar.OptionSetVisibility(o.watched()),
 		progressbar.OptionSetDescription(doing), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
 		progressbar.OptionThrottle(100*time.Millisecond))
 }

@@ -28,6 +28,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 		"letters of none":   {[]string{"dead-letters", "drop", nowhere}, ExitUsage, "give ids, or --all"},
 		"letters and all":   {[]string{"dead-letters", "replay", "1-1", "--all", nowhere}, ExitUsage, "give ids, or --all"},
 		"no secret":         {[]string{"token", "alice"}, ExitUsage, "at least 32"},
+		"no scenario":       {[]string{"bench", "--scenario=Z"}, ExitUsage, "there are A, B"},
 		"no time":           {[]string{"token", "alice", "--ttl=0s", "--secret=" + strings.Repeat("x", 32)}, ExitUsage, "more than 0"},
 		"doctor is no hero": {[]string{"doctor", nowhere, "--timeout=1s"}, ExitFailure, "see that it runs"},
 	} {
