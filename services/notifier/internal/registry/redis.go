@@ -49,7 +49,7 @@ func NewRedis(url, prefix string) (*Redis, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	o.MaxRetries = 1 // all writes replace: twice is once
-	return &Redis{client: redis.NewUniversalClient(o), prefix: prefix}, nil
+	return &Redis{client: redisclient.New(o), prefix: prefix}, nil
 }
 
 // Replace makes the users' sessions what is given. An error leaves some written;
