@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -30,24 +29,33 @@ var fronts = []struct {
 // startNginx runs nginx with the shipped configuration.
 func startNginx(t *testing.T, dns, edgePort string) string {
 	t.Helper()
-	dir := t.TempDir()
-	config, err := os.ReadFile(filepath.Join(project, "deploy/nginx/nginx.conf"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	port := freePort(t)
-	place := fmt.Sprintf("listen 127.0.0.1:%s;\nresolver %s valid=1s ipv6=off;\nset $edges edges.test:%s;\n", port, dns, edgePort)
-	for name, content := range map[string][]byte{"nginx.conf": config, "edges.conf": []byte(place)} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+	url := "http://127.0.0.1:" + port
+	runNginx(t, "edges.conf", cluster.Answers(url+"/readyz"), "8080;", "127.0.0.1:"+port+";", "127.0.0.11", dns, "ingress:8080", "edges.test:"+edgePort)
+	return url
+}
+
+// runNginx runs nginx with the shipped nginx.conf as it is, and the shipped file of the
+// place with the place's names replaced.
+func runNginx(t *testing.T, place string, up func(context.Context) error, replaced ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, source := range map[string]string{"nginx.conf": "nginx.conf", "edges.conf": place} {
+		raw, err := os.ReadFile(filepath.Join(project, "deploy/nginx", source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != source || name == place {
+			raw = []byte(strings.NewReplacer(replaced...).Replace(string(raw)))
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	url := "http://127.0.0.1:" + port
 	program(t, cluster.Program{
-		Name: "nginx", Path: "nginx", Dir: dir, Up: cluster.Answers(url + "/readyz"),
+		Name: "nginx", Path: "nginx", Dir: dir, Up: up,
 		Args: []string{"-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr", "-g", "daemon off;"},
 	})
-	return url
 }
 
 // startHAProxy runs HAProxy with the shipped configuration.

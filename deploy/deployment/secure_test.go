@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/deploy/cluster"
@@ -110,6 +112,37 @@ func TestSecureStack(t *testing.T) {
 	}
 	for _, d := range denied {
 		t.Errorf("Redis refused a service: %v", d)
+	}
+}
+
+// TestNginxWithTLS: the front of the secure stack, with the certificate made for it.
+func TestNginxWithTLS(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "secrets")
+	if err := secure.Make(secure.Config{Dir: dir, Redis: "redis:6379", Hosts: []string{"127.0.0.1", "localhost"}}); err != nil {
+		t.Fatal(err)
+	}
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	dialer := &websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: roots}, HandshakeTimeout: patience(10 * time.Second)}
+
+	dns, edgePort, port := resolver(t), freePort(t), freePort(t)
+	dns.set(1)
+	start(t, cluster.Config{EdgePort: edgePort, Ingress: 1, Chat: 1, Notifiers: 1})
+	url := "wss://127.0.0.1:" + port + "/ws"
+	up := func(ctx context.Context) error {
+		conn, _, err := dialer.DialContext(ctx, url, http.Header{"Origin": {"https://127.0.0.1:" + port}})
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	runNginx(t, "edges-tls.conf", up, "8443 ssl", "127.0.0.1:"+port+" ssl", "/run/secrets/", dir+"/", "127.0.0.11", dns.addr, "ingress:8080", "edges.test:"+edgePort)
+	if _, _, err := (&websocket.Dialer{HandshakeTimeout: patience(10 * time.Second)}).Dial(url, nil); err == nil {
+		t.Error("a client that does not know the authority connects")
 	}
 }
 

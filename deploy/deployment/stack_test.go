@@ -14,9 +14,9 @@ import (
 )
 
 // TestStack brings the compose stack up where a Docker engine runs and has its images,
-// and the same as processes of this machine where none does: chat through the balancer,
-// scale the edges up to four and down again, and upgrade every process under load.
-// Nothing is lost or doubled.
+// and the same as processes of this machine where none does: two browsers and sixteen
+// clients chat through the balancer while the edges are scaled up to four and down
+// again, and every process is upgraded. Nothing is lost or doubled.
 func TestStack(t *testing.T) {
 	for _, need := range [][]string{{"info"}, {"compose", "version"}, {"compose", "-f", "deploy/compose.yaml", "pull", "--quiet", "--policy", "missing", "front", "redis", "prometheus", "grafana"}} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience(3*time.Minute))
@@ -35,6 +35,8 @@ func TestStack(t *testing.T) {
 
 func stackOfProcesses(t *testing.T) {
 	c, dns, url := behind(t, 0)
+	alice, bob := browsers(t, url)
+	alice.tell(bob, "before")
 	l := underLoad(t, url, nil)
 	l.more(60)
 
@@ -65,6 +67,7 @@ func stackOfProcesses(t *testing.T) {
 		upgrade(t, l, p, binaries)
 	}
 	l.finish()
+	bob.tell(alice, "after")
 	if l.moves() == 0 {
 		t.Error("no connection moved, though every edge was drained")
 	}
@@ -153,7 +156,10 @@ func stackOfContainers(t *testing.T) {
 		compose("down", "--volumes", "--timeout", "5")
 	})
 	compose("up", "-d", "--wait")
-	l := underLoad(t, "http://127.0.0.1:"+port, nil)
+	url := "http://127.0.0.1:" + port
+	alice, bob := browsers(t, url)
+	alice.tell(bob, "before")
+	l := underLoad(t, url, nil)
 	l.more(60)
 	compose("up", "-d", "--wait", "--no-recreate", "--scale", "ingress=4", "ingress")
 	l.more(40)
@@ -164,4 +170,5 @@ func stackOfContainers(t *testing.T) {
 		l.more(40)
 	}
 	l.finish()
+	bob.tell(alice, "after")
 }

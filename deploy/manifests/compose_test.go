@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	"sigs.k8s.io/yaml"
 )
 
 // combinations of override files that are meant to be used.
@@ -130,6 +132,42 @@ func checkAny(t *testing.T, service types.ServiceConfig) {
 func there(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// TestPrometheusFindsTheServices: by the names and ports that compose.yaml gives them.
+func TestPrometheusFindsTheServices(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(deploy, "prometheus/prometheus.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		ScrapeConfigs []struct {
+			JobName string `json:"job_name"`
+			DNS     []struct {
+				Names []string
+				Port  int
+			} `json:"dns_sd_configs"`
+		} `json:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal(raw, &config); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, job := range config.ScrapeConfigs {
+		if len(job.DNS) == 1 && slices.Equal(job.DNS[0].Names, []string{job.JobName}) {
+			found[job.JobName] = fmt.Sprintf(":%d", job.DNS[0].Port)
+		}
+	}
+	project := load(t, nil)
+	for _, name := range ours {
+		service, err := project.GetService(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if admin := *service.Environment["PARLEY_ADMIN"]; found[name] != admin {
+			t.Errorf("%s is scraped at %q, and listens at %q", name, found[name], admin)
+		}
+	}
 }
 
 // TestComposeOverrides: each override does what it is for.
