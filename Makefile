@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 LDFLAGS := -X github.com/parley-chat/parley/shared/process.buildVersion=$(VERSION)
 BIN := $(CURDIR)/bin
-MODULES := shared services/ingress services/ingress/protocol services/chat services/notifier deploy
+MODULES := shared services/ingress services/ingress/protocol services/chat services/notifier deploy deploy/manifests
 
 FUZZTIME ?= 10s
 BENCH ?= .
@@ -25,9 +25,18 @@ SCENARIO ?= C
 LOAD ?=
 QUICK ?=
 SEEDS ?= 1,2,3
+BASE ?=
+WITH ?=
+SERVICE ?= ingress
+N ?= 2
+
+export IMAGES ?= parley
+# The override files of deploy/ that WITH names.
+COMPOSE = docker compose -f deploy/compose.yaml $(foreach name,$(WITH),-f deploy/compose.$(name).yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-redis build test test-short check fuzz load bench bench-compare bench-growth bench-overload chaos campaign soak mutants pictures clean
+.PHONY: help run run-redis build test test-short check fuzz load bench bench-compare bench-growth bench-overload chaos campaign soak mutants pictures \
+	images secrets up down logs scale clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +117,27 @@ pictures: ## the pictures in docs/pictures, taken by Chromium of the page as it 
 	@scripts/need chromium
 	@cd deploy && go test -count=1 ./browser -run '^TestPictures$$' -pictures ../../docs/pictures
 	@ls docs/pictures
+
+images: ## images of the services, $(IMAGES)/<service>:dev; BASE=local: from binaries compiled here, nothing is pulled
+	@scripts/images $(VERSION) $(BASE)
+
+secrets: ## secrets, certificates and Redis users for WITH=secure, in deploy/.secrets
+	@cd deploy && go run ./cmd/secure -dir .secrets
+
+up: ## the whole in containers: make up WITH="nats haproxy"; overrides: nats, redis-cluster, haproxy, secure
+	@docker image inspect $(IMAGES)/ingress:dev >/dev/null 2>&1 || $(MAKE) --no-print-directory images
+	@$(COMPOSE) up -d --wait --remove-orphans
+	@$(if $(filter secure,$(WITH)),echo 'Parley is at https://127.0.0.1:$(or $(PARLEY_PORT),8443); users show tokens signed with deploy/.secrets/jwt.secret.',\
+	  echo 'Parley is at http://127.0.0.1:$(or $(PARLEY_PORT),8080), in dev auth: everybody may be anybody, so it listens on loopback only.')
+
+down: ## end it; what is stored stays. The same WITH as for up
+	@$(COMPOSE) down --remove-orphans
+
+logs: ## follow the logs of all containers, or of SERVICE=chat
+	@$(COMPOSE) logs --follow --tail 100 $(if $(filter command line,$(origin SERVICE)),$(SERVICE))
+
+scale: ## make scale SERVICE=ingress N=4; nginx finds the new ones by itself
+	@$(COMPOSE) up -d --wait --no-recreate --scale $(SERVICE)=$(N) $(SERVICE)
 
 clean: ## remove bin/
 	rm -rf $(BIN)

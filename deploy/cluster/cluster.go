@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -19,8 +20,14 @@ import (
 type Config struct {
 	Bin string // folder with the binaries ingress, chat, notifier (and standalone)
 	Dir string // folder for logs and data; it must exist
+	// Data is the folder for the brokers' data, if that is another. In memory
+	// (/dev/shm) it outlasts the brokers' processes all the same, and fsync is free.
+	Data string
 	// NATS has the bus on a nats-server; the store is on Redis all the same.
-	NATS                     bool
+	NATS         bool
+	RedisCluster bool // six redis-servers as one Redis Cluster instead of one
+	// Brokers, if set, is the address of a Redis that runs already; none is started.
+	Brokers                  string
 	Ingress, Chat, Notifiers int
 	Standalone               bool     // one standalone process instead of the three kinds, and no broker
 	Baselines                int      // so many of the hand-written server to compare with, beside a Redis; they are Edges
@@ -28,14 +35,21 @@ type Config struct {
 	BusQuery                 string   // what is behind the ? in the bus' URL: driver=stock
 	Fsync                    string   // Redis' appendfsync; empty: always
 	Env                      []string // further settings, NAME=value, for every service
+	// EnvOf, if set, gives further settings by kind of service.
+	EnvOf func(kind string) []string
+	// EdgePort, if set, has edge n listen on this port of 127.0.0.(n+1), so that
+	// edges can stand behind one name as replicas do. Linux alone has all these
+	// addresses without further ado.
+	EdgePort string
 	// Via, if set, is asked for the address (host:port) at which a service is to
 	// reach a broker: that of a proxy, say.
 	Via func(service, broker string) (string, error)
 }
 
-// Cluster is a running Parley. Its fields do not change after New.
+// Cluster is a running Parley. Its fields do not change after New, but for Add.
 type Cluster struct {
-	Redis, NATS *Process // nil where there is none
+	Redis, NATS *Process   // nil where there is none
+	Nodes       []*Process // of the Redis Cluster: three masters, then their replicas
 	Edges       []*Process
 	Chats       []*Process
 	Notifiers   []*Process
@@ -43,6 +57,7 @@ type Cluster struct {
 	RedisURL string // of the store, and of the bus unless that is NATS
 	BusURL   string
 	cfg      Config
+	nodes    []string // addresses of Nodes
 }
 
 // New prepares the processes; Start starts them.
@@ -62,6 +77,13 @@ func New(cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) addBrokers() (err error) {
+	if c.cfg.Brokers != "" {
+		c.RedisURL, c.BusURL = c.cfg.Brokers, c.cfg.Brokers
+		return nil
+	}
+	if c.cfg.RedisCluster {
+		return c.addRedisCluster()
+	}
 	fsync := c.cfg.Fsync
 	if fsync == "" {
 		fsync = "always"
@@ -112,8 +134,8 @@ func (c *Cluster) via(service, broker string) (string, error) {
 }
 
 func (c *Cluster) add(to *[]*Process, kind string, n int) error {
-	for i := 1; i <= n; i++ {
-		p, err := c.service(kind, i)
+	for range n {
+		p, err := c.service(kind, len(*to)+1)
 		if err != nil {
 			return err
 		}
@@ -145,15 +167,17 @@ func (c *Cluster) service(kind string, i int) (*Process, error) {
 	}
 	p.env = append(p.env, brokers...)
 	if kind == "ingress" || kind == "standalone" {
-		port, err := freePort()
+		address, err := c.edgeAddress(i)
 		if err != nil {
 			return nil, err
 		}
-		address := net.JoinHostPort("127.0.0.1", port)
 		p.URL = "http://" + address
 		p.env = append(p.env, "PARLEY_LISTEN="+address, "PARLEY_AUTH=dev")
 	}
 	p.env = append(p.env, c.cfg.Env...)
+	if c.cfg.EnvOf != nil {
+		p.env = append(p.env, c.cfg.EnvOf(kind)...)
+	}
 	return p, nil
 }
 
@@ -177,6 +201,27 @@ func (c *Cluster) baseline(name string) (*Process, error) {
 	return p, nil
 }
 
+func (c *Cluster) edgeAddress(i int) (string, error) {
+	if c.cfg.EdgePort != "" {
+		return net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+1), c.cfg.EdgePort), nil
+	}
+	port, err := freePort()
+	return net.JoinHostPort("127.0.0.1", port), err
+}
+
+// Add prepares one more process of a kind (ingress, chat, notifier), as scaling up
+// does; its Start starts it. Not while others use the cluster.
+func (c *Cluster) Add(kind string) (*Process, error) {
+	to := map[string]*[]*Process{"ingress": &c.Edges, "chat": &c.Chats, "notifier": &c.Notifiers}[kind]
+	if to == nil {
+		return nil, fmt.Errorf("no service %q: ingress, chat and notifier are known", kind)
+	}
+	if err := c.add(to, kind, 1); err != nil {
+		return nil, err
+	}
+	return (*to)[len(*to)-1], nil
+}
+
 // Services are all processes but the brokers.
 func (c *Cluster) Services() []*Process {
 	var out []*Process
@@ -188,37 +233,39 @@ func (c *Cluster) Services() []*Process {
 
 // All are the brokers and the services.
 func (c *Cluster) All() []*Process {
-	var out []*Process
+	return append(c.brokers(), c.Services()...)
+}
+
+func (c *Cluster) brokers() []*Process {
+	out := slices.Clone(c.Nodes)
 	for _, p := range []*Process{c.Redis, c.NATS} {
 		if p != nil {
 			out = append(out, p)
 		}
 	}
-	return append(out, c.Services()...)
+	return out
 }
 
 // Start starts everything and waits until all are ready or ctx ends.
 func (c *Cluster) Start(ctx context.Context) error {
-	for _, broker := range []*Process{c.Redis, c.NATS} {
-		if broker == nil {
-			continue
-		}
-		if err := broker.Start(ctx); err != nil {
-			return err
-		}
+	if err := c.StartBrokers(ctx); err != nil {
+		return err
 	}
 	return each(c.Services(), func(p *Process) error { return p.Start(ctx) })
+}
+
+// StartBrokers starts what the services stand on, and waits until it serves.
+func (c *Cluster) StartBrokers(ctx context.Context) error {
+	if err := each(c.brokers(), func(p *Process) error { return p.Start(ctx) }); err != nil || len(c.Nodes) == 0 {
+		return err
+	}
+	return c.formRedisCluster(ctx)
 }
 
 // Stop ends everything, services first. It forces what has not ended when ctx ends.
 func (c *Cluster) Stop(ctx context.Context) error {
 	err := each(c.Services(), func(p *Process) error { return p.Stop(ctx) })
-	for _, broker := range []*Process{c.NATS, c.Redis} {
-		if broker != nil {
-			err = errors.Join(err, broker.Stop(ctx))
-		}
-	}
-	return err
+	return errors.Join(err, each(c.brokers(), func(p *Process) error { return p.Stop(ctx) }))
 }
 
 // each runs fn for all processes at once.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ type Process struct {
 	path string
 	args []string
 	env  []string
-	up   func(context.Context) error // waits until it serves
+	up   func(context.Context) error // says whether it serves
+	end  syscall.Signal              // what ends it; 0: SIGTERM
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -147,7 +149,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	if !p.Running() {
 		return nil
 	}
-	_ = p.Signal(syscall.SIGTERM)
+	_ = p.Signal(cmp.Or(p.end, syscall.SIGTERM))
 	select {
 	case <-p.Done():
 		if p.Kind == "nats" {
@@ -209,23 +211,26 @@ func (p *Process) Faults() ([]string, error) {
 	return out, nil
 }
 
-// ready waits for /readyz on the operators' listener.
-func ready(admin string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			body, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
-			return fmt.Errorf("%s: %s %s", admin, res.Status, body)
-		}
-		_, err = io.Copy(io.Discard, res.Body)
+// Launch starts the process and does not wait until it serves.
+func (p *Process) Launch() error { return p.launch() }
+
+// ready asks /readyz on the operators' listener.
+func ready(admin string) func(context.Context) error { return Answers(admin + "/readyz") }
+
+// get wants 200 for a GET of the URL; its error has the answer's beginning.
+func get(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
 		return err
 	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s %s", url, res.Status, body[:min(len(body), 1000)])
+	}
+	return err
 }

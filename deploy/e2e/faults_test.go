@@ -268,6 +268,17 @@ func TestRedisKilledAndRestartedLosesNothing(t *testing.T) {
 	}
 }
 
+// TestFailoverOfOneMasterLosesNothing: one of three masters of a Redis Cluster is
+// killed, its replica takes over, and later it comes back as the replica.
+func TestFailoverOfOneMasterLosesNothing(t *testing.T) {
+	c := start(t, cluster.Config{RedisCluster: true, Data: inMemory(t)})
+	underFire(t, c, 3000, func(context.Context) {
+		c.Nodes[0].Kill()
+		delivers(t, c, nil, 30*time.Second)
+		restart(t, c.Nodes[0])
+	})
+}
+
 func TestFlushedRedisIsToldToEveryClient(t *testing.T) {
 	c := start(t, cluster.Config{})
 	one, two := edges(c)

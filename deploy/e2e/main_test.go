@@ -80,6 +80,18 @@ func start(t *testing.T, cfg cluster.Config) *cluster.Cluster {
 	return c
 }
 
+// inMemory is a folder of the test's own in memory where the system has that, for
+// tests of six servers that would else wait for one disk most of the time. Killed
+// processes leave their files there as on a disk.
+func inMemory(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "parley-e2e-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // edges are the addresses of two edges; the standalone's one counts twice.
 func edges(c *cluster.Cluster) (one, two string) {
 	return c.Edges[0].URL, c.Edges[len(c.Edges)-1].URL

@@ -39,6 +39,9 @@ func play(t *testing.T, c *cluster.Cluster) {
 
 func TestScriptOnRedis(t *testing.T) { play(t, start(t, cluster.Config{Env: unhurried})) }
 func TestScriptOnNATS(t *testing.T)  { play(t, start(t, cluster.Config{NATS: true, Env: unhurried})) }
+func TestScriptOnRedisCluster(t *testing.T) {
+	play(t, start(t, cluster.Config{RedisCluster: true, Data: inMemory(t), Env: unhurried}))
+}
 func TestScriptOnStandalone(t *testing.T) {
 	play(t, start(t, cluster.Config{Standalone: true, Env: unhurried}))
 }

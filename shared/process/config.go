@@ -27,8 +27,9 @@ type Source struct {
 
 // builtin are the flags of the loader itself.
 type builtin struct {
-	Config  string `help:"YAML file with settings, keys named like the flags." placeholder:"FILE"`
-	Version bool   `help:"Show the version."`
+	Config      string `help:"YAML file with settings, keys named like the flags." placeholder:"FILE"`
+	Healthcheck string `default:"" enum:",live,ready" help:"Ask the process that runs here with these settings whether it is live or ready, and exit with 0 or 1." placeholder:"live|ready"`
+	Version     bool   `help:"Show the version."`
 }
 
 // Load fills cfg: a flag wins over the environment, that over the file named by
@@ -37,8 +38,11 @@ type builtin struct {
 // there is one. The error of a bad setting is a *ConfigError that names it. The
 // value returned is the settings in effect, secrets redacted, for the log.
 func Load(prog Program, cfg Config, src Source) (slog.Value, error) {
-	var own builtin
-	parser, err := kong.New(&own,
+	return read(prog, cfg, new(builtin), src)
+}
+
+func read(prog Program, cfg Config, own *builtin, src Source) (slog.Value, error) {
+	parser, err := kong.New(own,
 		kong.Name(prog.Name),
 		kong.Description(prog.Description+"\n\nFlags win over environment variables, those over the file, that over defaults."),
 		kong.Writers(src.Stdout, src.Stderr),
@@ -134,13 +138,19 @@ func show(k *kong.Kong, prog Program, src Source) (bool, error) {
 // environment variable.
 func formatHelp(v *kong.Value) string {
 	help := v.Help
-	if v.Flag == nil || v.Name == "help" || v.Name == "version" {
+	if v.Flag == nil || loaderOnly(v.Name) {
 		return help
 	}
 	if allowed := allowed(v); allowed != "" {
 		help += " Allowed: " + allowed + "."
 	}
 	return help + " [" + envName(v.Name) + "]"
+}
+
+// loaderOnly names the flags that ask for something else than a start; they are on the
+// command line or nowhere.
+func loaderOnly(flag string) bool {
+	return flag == "help" || flag == "version" || flag == "healthcheck"
 }
 
 // envName is the environment variable of a flag.
@@ -164,7 +174,7 @@ var leadingFlag = regexp.MustCompile(`^--([a-z0-9-]+)`)
 func (s *sources) explain(err error) error {
 	text := err.Error()
 	m := leadingFlag.FindStringSubmatch(text)
-	if m == nil {
+	if m == nil || loaderOnly(m[1]) {
 		return err
 	}
 	text = describe(envName(m[1])) + text[len(m[0]):]
@@ -208,7 +218,7 @@ func asConfigError(err error) error {
 func inEffect(k *kong.Kong) slog.Value {
 	var attrs []slog.Attr
 	for _, flag := range k.Model.Flags {
-		if flag.Name == "help" || flag.Name == "version" || flag.Target.IsZero() {
+		if loaderOnly(flag.Name) || flag.Target.IsZero() {
 			continue
 		}
 		attrs = append(attrs, slog.String(flag.Name, fmt.Sprint(flag.Target.Interface())))

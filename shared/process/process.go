@@ -69,7 +69,8 @@ func Main(prog Program, cfg Config, run func(context.Context, *Process) error) {
 
 // execute is Main with everything it touches outside as a parameter.
 func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exit func(int), run func(context.Context, *Process) error) int {
-	settings, err := Load(prog, cfg, src)
+	var own builtin
+	settings, err := read(prog, cfg, &own, src)
 	if errors.Is(err, ErrShown) {
 		return ExitClean
 	}
@@ -77,6 +78,12 @@ func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exi
 		return complain(src, prog, err)
 	}
 	common := cfg.common()
+	if own.Healthcheck != "" {
+		if err := healthcheck(own.Healthcheck, common.Admin); err != nil {
+			return complain(src, prog, err)
+		}
+		return ExitClean
+	}
 	p := newProcess(prog, common, src)
 
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -83,7 +83,7 @@ func (s *sources) readFile() error {
 	}
 	known := make(map[string]bool, len(s.flags))
 	for _, flag := range s.flags {
-		known[flag.Name] = flag.Name != "help" && flag.Name != "version" && flag.Name != "config"
+		known[flag.Name] = !loaderOnly(flag.Name) && flag.Name != "config"
 	}
 	if s.file, err = parseFile(content, known); err != nil {
 		return fmt.Errorf("%s: %s: %w", setting, s.path, err)
@@ -132,7 +132,7 @@ func (s *sources) Validate(*kong.Application) error { return nil }
 
 // Resolve finds the value of a flag that was not on the command line.
 func (s *sources) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if flag.Name == "help" || flag.Name == "version" {
+	if loaderOnly(flag.Name) {
 		return nil, nil
 	}
 	if value := s.getenv(envName(flag.Name)); value != "" {

@@ -28,7 +28,7 @@ func Is(rawURL string) bool {
 //	redis+sentinel://[user:password@]a:26379,b:26379/master[?db=1]
 //	redis+cluster://[user:password@]a:7000,b:7001
 //
-// The options can be changed before they are given to [redis.NewUniversalClient];
+// The options can be changed before they are given to [New];
 // MaxRetries is -1 (a retried write whose reply was lost is a second write), callers
 // that only read may raise it. go-redis' own lines on stderr are silenced for the
 // whole process: what goes wrong is in the errors of its calls.

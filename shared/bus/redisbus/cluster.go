@@ -6,13 +6,15 @@ import (
 	"net"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/shared/redisclient"
 )
 
 // newClient makes a client that sends each command once. On a Cluster MaxRetries is
 // not enough for that: go-redis repeats a command after any error of the connection there,
 // and counts that as redirects, which have to be allowed.
 func newClient(o *redis.UniversalOptions) redis.UniversalClient {
-	client := redis.NewUniversalClient(o)
+	client := redisclient.New(o)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(once{}) })
 	}

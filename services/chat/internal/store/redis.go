@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/shared/event"
+	"github.com/parley-chat/parley/shared/redisclient"
 )
 
 // redisEngine keeps a log as a stream <prefix>:{pNN}:log:<room> with IDs <seq>-0,
@@ -22,7 +23,7 @@ type redisEngine struct {
 }
 
 func newRedis(o *redis.UniversalOptions, prefix string) *redisEngine {
-	return &redisEngine{client: redis.NewUniversalClient(o), prefix: prefix}
+	return &redisEngine{client: redisclient.New(o), prefix: prefix}
 }
 
 func (r *redisEngine) key(partition int, name string) string {

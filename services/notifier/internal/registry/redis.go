@@ -50,7 +50,7 @@ func NewRedis(url, prefix string, counted prometheus.Registerer) (*Redis, error)
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	o.MaxRetries = 1 // all writes replace: twice is once
-	r := &Redis{client: redis.NewUniversalClient(o), prefix: prefix}
+	r := &Redis{client: redisclient.New(o), prefix: prefix}
 	redisclient.CountErrors(r.client, counted, "registry")
 	return r, nil
 }
