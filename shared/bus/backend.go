@@ -26,7 +26,7 @@ type Backend interface {
 	// what the group was given before and never acknowledged, then what is new; it
 	// creates topic and group when they are missing (a new group starts at the oldest
 	// message). One message is in flight until acked or nacked (a nack brings
-	// it again after ≥ 100 ms). The channel closes when the context ends, when the
+	// it again after ≥ 100 ms); a [Batcher] has a batch in flight. The channel closes when the context ends, when the
 	// subscription cannot go on (group destroyed, topic dropped or of a wrong type, connection
 	// lost for good): the supervisor then subscribes anew. Close may be called twice;
 	// it does not wait for handlers, and sends the acknowledgements given before it.
@@ -68,6 +68,15 @@ type Backend interface {
 	Durable() bool
 	// Close ends everything that was opened. No call may follow.
 	Close() error
+}
+
+// Batcher is a Subscriber that hands over at once what lies there, so that a busy
+// reader works off many messages with one call of its consumer.
+type Batcher interface {
+	message.Subscriber
+	// SubscribeBatches is Subscribe with one batch in flight instead of one message. The
+	// reader acks its messages in order; after a nack that message and those behind it come again.
+	SubscribeBatches(ctx context.Context, topic string) (<-chan []*message.Message, error)
 }
 
 // Lease is the answer to Backend.Lease.

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -10,26 +9,97 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// handle is the router's handler: it decides by the message's number, has the
-// consumer consume it, and acknowledges it before the next one can begin. With an
-// error the message stays unacknowledged.
-func (s *subscription) handle(r *reading, msg *message.Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r.over || isClosed(r.stop) || !s.valid() {
-		r.over = true
-		return errOver
+// The most that one Consume is given of several bus messages.
+const (
+	runEvents = 1024
+	runBytes  = 256 << 10
+)
+
+// piecework is one bus message of a run.
+type piecework struct {
+	header
+	msg *message.Message
+}
+
+// handle decides by the messages' numbers, has the consumer consume them, and
+// acknowledges them, before the next batch can begin. With an error the rest stays
+// unacknowledged.
+func (s *subscription) handle(r *reading, batch []*message.Message) error {
+	for len(batch) > 0 {
+		if isClosed(r.stop) || !s.valid() {
+			return errOver
+		}
+		n, err := s.take(r, batch)
+		for _, msg := range batch[:n] {
+			msg.Ack()
+		}
+		if n > 0 {
+			s.consumed.Store(true)
+		}
+		if err != nil {
+			return err
+		}
+		batch = batch[n:]
 	}
-	if err := s.take(r, msg); err != nil {
-		return err
-	}
-	msg.Ack()
-	s.acked = time.Now()
-	s.consumed.Store(true)
 	return nil
 }
 
-func (s *subscription) take(r *reading, msg *message.Message) error {
+// take handles what is first in the batch, and tells of how many messages it is done.
+func (s *subscription) take(r *reading, batch []*message.Message) (n int, err error) {
+	run := s.gather(batch)
+	if len(run) > 1 {
+		err := s.try(r, run)
+		if err == nil {
+			now := time.Now()
+			for _, p := range run {
+				s.book.note(p.header, r.number, now)
+			}
+			return len(run), nil
+		}
+		if !errors.Is(err, errApart) {
+			return 0, err
+		}
+	}
+	for n < max(len(run), 1) {
+		if err := s.takeOne(r, batch[n]); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// gather takes from the front the messages that are each the next one, up to what
+// one Consume is given. What has to be looked at alone is not in a run.
+func (s *subscription) gather(batch []*message.Message) (run []piecework) {
+	if len(batch) == 1 {
+		return nil
+	}
+	ahead := map[string]*standing{}
+	events, bytes := 0, 0
+	for _, msg := range batch {
+		if msg.Metadata[MetaMalformed] != "" {
+			return run
+		}
+		h, err := parseHeader(msg.Metadata)
+		if err != nil {
+			return run
+		}
+		at, heard := ahead[h.scope]
+		if !heard {
+			at = s.book.scopes[h.scope]
+		}
+		events, bytes = events+h.count, bytes+len(msg.Payload)
+		if at.judge(h) != handle || len(run) > 0 && (events > runEvents || bytes > runBytes) {
+			return run
+		}
+		ahead[h.scope] = at.after(h)
+		run = append(run, piecework{h, msg})
+	}
+	return run
+}
+
+func (s *subscription) takeOne(r *reading, msg *message.Message) error {
 	if why := msg.Metadata[MetaMalformed]; why != "" {
 		return s.bury(r, msg, "malformed entry: "+why)
 	}
@@ -43,8 +113,6 @@ func (s *subscription) take(r *reading, msg *message.Message) error {
 		if !s.lostForGood(r, h) {
 			s.bus.metrics.holes.WithLabelValues(label(s.topic), s.group).Inc()
 			s.log.Info("a message is missing: subscribing anew", "scope", h.scope, "number", h.number)
-			r.over = true
-			r.hole <- struct{}{}
 			return errHole
 		}
 		s.missed(r, h)
@@ -58,7 +126,7 @@ func (s *subscription) take(r *reading, msg *message.Message) error {
 		s.pass(r, h, verdict, now)
 		return nil
 	}
-	if err := s.try(r, msg, h); err != nil {
+	if err := s.try(r, []piecework{{h, msg}}); err != nil {
 		return err
 	}
 	s.book.note(h, r.number, time.Now())
@@ -97,36 +165,42 @@ func (s *subscription) missed(r *reading, h header) {
 	}
 }
 
-// try has the batch consumed, however often that takes. An error means that it is
-// neither consumed nor dead-lettered, because the partition goes.
-func (s *subscription) try(r *reading, msg *message.Message, h header) error {
-	ctx := WithTrace(r.ctx, h.trace)
+// try has a run consumed, however often that takes. errApart means that it failed
+// and that its messages are to be tried one by one; any other error that it is neither
+// consumed nor dead-lettered, because the partition goes.
+func (s *subscription) try(r *reading, run []piecework) error {
+	ctx := WithTrace(r.ctx, run[0].trace)
 	wait := newBackoff(20*time.Millisecond, time.Second)
 	for failures := 0; ; {
 		started := time.Now()
-		err := guarded(func() error { return s.consumer.consume(ctx, msg.Payload, h.count) })
+		err := guarded(func() error { return s.consumer.consume(ctx, run) })
 		var permanent *permanentError
+		first := run[0]
 		switch {
 		case err == nil:
-			s.bus.metrics.consumed(s.topic, s.group, h.count, time.Since(started))
+			s.bus.metrics.consumed(s.topic, s.group, run, time.Since(started))
 			return nil
 		case r.ctx.Err() != nil:
 			return err
+		case errors.Is(err, ErrUnavailable):
+		case len(run) > 1:
+			s.log.Warn("consume a batch: once more, message by message", "scope", first.scope, "number", first.number, "messages", len(run), "err", err)
+			return errApart
 		case errors.As(err, &permanent):
-			return s.bury(r, msg, err.Error())
-		case !errors.Is(err, ErrUnavailable):
+			return s.bury(r, first.msg, err.Error())
+		default:
 			failures++
-			s.log.Warn("consume a batch", "scope", h.scope, "number", h.number, "failures", failures, "err", err)
+			s.log.Warn("consume a batch", "scope", first.scope, "number", first.number, "failures", failures, "err", err)
 		}
 		if failures > s.bus.cfg.RetryLimit {
-			return s.bury(r, msg, fmt.Sprintf("failed %d times: %v", failures, err))
+			return s.bury(r, first.msg, fmt.Sprintf("failed %d times: %v", failures, err))
 		}
 		s.bus.metrics.retries.WithLabelValues(label(s.topic), s.group).Inc()
 		if wait.sleep(ctx, r.stop); isClosed(r.stop) {
 			return errStopping
 		}
-		if !s.valid() {
-			return context.Cause(r.ctx)
+		if r.ctx.Err() != nil || !s.valid() {
+			return errOver
 		}
 	}
 }

@@ -29,9 +29,11 @@ type Partition struct {
 // Consumer reads one partition, or one unpartitioned topic, from the moment it
 // is owned until it is given up. Its methods are called one at a time.
 type Consumer[E any] interface {
-	// Consume handles one batch, in order. nil acknowledges it; an error has it
+	// Consume handles one batch, in order: the events of one bus message, or of several
+	// that lay there together (at most 1,024 events). nil acknowledges it; an error has it
 	// tried again with backoff (RetryLimit times, then it is dead-lettered; ErrUnavailable
-	// never counts), unless it is Permanent: then it is dead-lettered at once.
+	// never counts), unless it is Permanent: then it is dead-lettered at once. A batch of several
+	// messages that fails is tried again message by message, so that only what fails is dead-lettered.
 	// The context ends when the partition is lost.
 	Consume(ctx context.Context, batch []E) error
 	// Missed is told that messages of the writer with this scope are gone for good.

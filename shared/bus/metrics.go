@@ -68,10 +68,14 @@ func (m *metrics) published(topic string, events int) {
 	m.batchSize.WithLabelValues(topic).Observe(float64(events))
 }
 
-func (m *metrics) consumed(topic, group string, events int, took time.Duration) {
+func (m *metrics) consumed(topic, group string, run []piecework, took time.Duration) {
 	topic = label(topic)
+	events := 0
+	for _, p := range run {
+		events += p.count
+	}
 	m.consumedEvents.WithLabelValues(topic, group).Add(float64(events))
-	m.consumedBatches.WithLabelValues(topic, group).Inc()
+	m.consumedBatches.WithLabelValues(topic, group).Add(float64(len(run)))
 	m.consumeSeconds.WithLabelValues(topic, group).Observe(took.Seconds())
 }
 

@@ -36,9 +36,11 @@ const (
 func newBook() *book { return &book{scopes: map[string]*standing{}} }
 
 // judge does not change the book: what was handled, or given up, is noted.
-func (b *book) judge(h header) verdict {
+func (b *book) judge(h header) verdict { return b.scopes[h.scope].judge(h) }
+
+// judge is the verdict of who stands here; nil has not heard the scope.
+func (s *standing) judge(h header) verdict {
 	repeat := h.count == 0
-	s := b.scopes[h.scope]
 	switch {
 	case s == nil && repeat:
 		return nothing
@@ -53,6 +55,21 @@ func (b *book) judge(h header) verdict {
 	default:
 		return s.continues(s.last, h.number, repeat)
 	}
+}
+
+// after is where one stands when the message is handled too.
+func (s *standing) after(h header) *standing {
+	next := standing{}
+	if s != nil {
+		next = *s
+		if h.generation != s.generation {
+			next.past = ""
+		} else if h.life != s.life {
+			next.past = s.life
+		}
+	}
+	next.generation, next.life, next.last = h.generation, h.life, h.number
+	return &next
 }
 
 func (s *standing) continues(last, number uint64, repeat bool) verdict {
@@ -70,17 +87,8 @@ func (s *standing) continues(last, number uint64, repeat bool) verdict {
 
 // note records that everything up to the message is handled or given up.
 func (b *book) note(h header, attempt int, now time.Time) {
-	s := b.scopes[h.scope]
-	if s == nil {
-		s = &standing{generation: h.generation, life: h.life}
-		b.scopes[h.scope] = s
-	}
-	if h.generation != s.generation {
-		s.past = ""
-	} else if h.life != s.life {
-		s.past = s.life
-	}
-	s.generation, s.life, s.last = h.generation, h.life, h.number
+	s := b.scopes[h.scope].after(h)
+	b.scopes[h.scope] = s
 	s.attempt, s.heard = attempt, now
 	b.sweep(now)
 }

@@ -64,17 +64,25 @@ func (b *Bus) register(r registration) {
 
 // consumer is a Consumer of any type.
 type consumer interface {
-	consume(ctx context.Context, payload []byte, count int) error
+	consume(ctx context.Context, run []piecework) error
 	missed(ctx context.Context, scope string)
 	close()
 }
 
 type typed[E any] struct{ c Consumer[E] }
 
-func (t typed[E]) consume(ctx context.Context, payload []byte, count int) error {
-	events, err := decode[E](payload, count)
-	if err != nil {
-		return Permanent(err)
+func (t typed[E]) consume(ctx context.Context, run []piecework) error {
+	total := 0
+	for _, p := range run {
+		total += p.count
+	}
+	events := make([]E, 0, min(total, 1<<16-1))
+	for _, p := range run {
+		decoded, err := decode[E](p.msg.Payload, p.count)
+		if err != nil {
+			return Permanent(err)
+		}
+		events = append(events, decoded...)
 	}
 	return t.c.Consume(ctx, events)
 }

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // subscription reads one topic for one group, one batch at a time, and subscribes
-// anew whenever that ends.
+// anew whenever that ends. Watermill's router is not between: it would start a
+// goroutine for each message and hand over one at a time.
 type subscription struct {
 	bus          *Bus
 	log          *slog.Logger
@@ -23,21 +23,16 @@ type subscription struct {
 	valid        func() bool // the lease; asked before each batch
 	consumed     atomic.Bool // since the last trim
 	attempts     int
-
-	mu    sync.Mutex // held while a message is handled
-	book  *book
-	acked time.Time // when the last message was acknowledged
+	book         *book
 }
 
-// How long a dead reader's last read may still swallow an entry after its client
-// was closed, and how long a driver may take to send an acknowledgement.
-const (
-	afterHole = 20 * time.Millisecond
-	ackGrace  = 20 * time.Millisecond
-)
+// afterHole is how long a dead reader's last read may still swallow an entry after
+// its client was closed.
+const afterHole = 20 * time.Millisecond
 
 var (
 	errHole     = errors.New("a message is missing: subscribing anew")
+	errApart    = errors.New("to be consumed message by message")
 	errOver     = errors.New("subscription is ending")
 	errEnded    = errors.New("subscription ended")
 	errStopping = errors.New("partition is being given up")
@@ -64,7 +59,7 @@ func (s *subscription) run(ctx context.Context, stop <-chan struct{}) {
 	wait := newBackoff(50*time.Millisecond, 2*time.Second)
 	forHole := false
 	for ctx.Err() == nil && !isClosed(stop) {
-		r := &reading{number: s.attempts, forHole: forHole, started: time.Now(), stop: stop, hole: make(chan struct{}, 1)}
+		r := &reading{number: s.attempts, forHole: forHole, started: time.Now(), stop: stop}
 		s.attempts++
 		err := s.read(ctx, r)
 		forHole = errors.Is(err, errHole)
@@ -82,15 +77,13 @@ func (s *subscription) run(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// reading is one attempt: one subscriber, one router.
+// reading is one attempt: one subscriber.
 type reading struct {
 	ctx     context.Context // of the consumer's calls
 	number  int
 	forHole bool // it began because of a hole: whatever was pending comes first
 	started time.Time
 	stop    <-chan struct{}
-	hole    chan struct{}
-	over    bool // guarded by the subscription's mu: nothing more is handled
 }
 
 // read runs one attempt until it ends by itself, or must.
@@ -101,52 +94,63 @@ func (s *subscription) read(ctx context.Context, r *reading) error {
 	if err != nil {
 		return err
 	}
-	sub := &subscribed{Subscriber: subscriber}
-	defer sub.Close()
-	if sub.messages, err = subscriber.Subscribe(attempt, s.topic); err != nil {
-		return err
-	}
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 10 * s.bus.cfg.StopTimeout}, watermill.NopLogger{})
+	in, err := subscribe(attempt, subscriber, s.topic)
 	if err != nil {
-		return err
+		return errors.Join(err, subscriber.Close())
 	}
 	var endConsume context.CancelFunc
 	r.ctx, endConsume = context.WithCancel(ctx)
-	defer endConsume()
-	router.AddConsumerHandler(s.group, s.topic, sub, func(msg *message.Message) error { return s.handle(r, msg) })
-	ended := make(chan error, 1)
-	go func() { ended <- router.Run(attempt) }()
-
-	result := errEnded
-	select {
-	case err := <-ended:
-		ended <- err
-		result = errors.Join(errEnded, err)
-	case <-r.hole:
-		result = errHole
-	case <-ctx.Done():
-	case <-r.stop:
-		timer := time.AfterFunc(s.bus.cfg.StopTimeout, endConsume)
-		s.finish(ctx, r)
-		timer.Stop()
-	}
-	// The router cancels messages' contexts first and waits for handlers last, so
-	// it is ended only now. The client goes with it.
-	cancel()
-	err = sub.Close()
-	<-ended
-	s.finish(ctx, r)
-	return errors.Join(result, err)
+	done, watching := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case <-r.stop: // the batch in hand may be finished
+			sleep(r.ctx, s.bus.cfg.StopTimeout, done)
+			endConsume()
+		case <-done:
+		}
+	}()
+	err = s.consumeAll(ctx, r, in)
+	close(done)
+	endConsume()
+	<-watching
+	return errors.Join(err, subscriber.Close()) // it sends the acknowledgements first
 }
 
-// finish waits for the batch in hand and lets no other begin.
-func (s *subscription) finish(ctx context.Context, r *reading) {
-	s.mu.Lock()
-	r.over = true
-	rest := ackGrace - time.Since(s.acked)
-	s.mu.Unlock()
-	if rest > 0 {
-		sleep(ctx, rest)
+// incoming is what a subscriber hands over: batches, or messages where it cannot.
+type incoming struct {
+	batches  <-chan []*message.Message
+	messages <-chan *message.Message
+}
+
+func subscribe(ctx context.Context, s message.Subscriber, topic string) (in incoming, err error) {
+	if batcher, ok := s.(Batcher); ok {
+		in.batches, err = batcher.SubscribeBatches(ctx, topic)
+	} else {
+		in.messages, err = s.Subscribe(ctx, topic)
+	}
+	return in, err
+}
+
+func (s *subscription) consumeAll(ctx context.Context, r *reading, in incoming) error {
+	for {
+		var batch []*message.Message
+		var ok bool
+		select {
+		case batch, ok = <-in.batches:
+		case msg, open := <-in.messages:
+			batch, ok = []*message.Message{msg}, open
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.stop:
+			return nil
+		}
+		if !ok {
+			return errEnded
+		}
+		if err := s.handle(r, batch); err != nil {
+			return err
+		}
 	}
 }
 
@@ -162,24 +166,6 @@ func (s *subscription) trim(ctx context.Context) {
 		s.consumed.Store(true)
 		s.log.Debug("trim", "err", err)
 	}
-}
-
-// subscribed is a subscriber that has subscribed already: the router would leave a
-// goroutine behind if it failed to. It is closed once.
-type subscribed struct {
-	message.Subscriber
-	messages <-chan *message.Message
-	once     sync.Once
-	err      error
-}
-
-func (s *subscribed) Subscribe(context.Context, string) (<-chan *message.Message, error) {
-	return s.messages, nil
-}
-
-func (s *subscribed) Close() error {
-	s.once.Do(func() { s.err = s.Subscriber.Close() })
-	return s.err
 }
 
 func isClosed(ch <-chan struct{}) bool {

@@ -3,6 +3,7 @@ package bustest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,10 +23,13 @@ type failing struct {
 func (w *world) failing(fail func(try int64) error) *failing {
 	f := &failing{record: newRecord()}
 	f.before = func(_ bus.Partition, batch []said) error {
-		if batch[0].N == 2 {
-			return fail(f.tries.Add(1))
+		switch {
+		case !slices.ContainsFunc(batch, func(e said) bool { return e.N == 2 }):
+			return nil
+		case len(batch) > 1: // several messages that lay there together: they come again one by one
+			return errors.New("not together")
 		}
-		return nil
+		return fail(f.tries.Add(1))
 	}
 	r := w.replica()
 	f.own(r, w.topic(), "readers")

@@ -76,7 +76,7 @@ func testGroupCommit(t *testing.T, w *world) {
 	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if n := len(rec.batches); n > events/2 || slices.Max(rec.batches) > 256 {
+	if n := len(rec.batches); n > events/2 || slices.Max(rec.batches) > 1024 {
 		t.Errorf("%d events came in %d batches of at most %d", events, n, slices.Max(rec.batches))
 	}
 }

@@ -12,12 +12,15 @@ import (
 	"github.com/parley-chat/parley/shared/redistest"
 )
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T)      { conformance(t, "") }
+func TestStockConformance(t *testing.T) { conformance(t, "?driver=stock") }
+
+func conformance(t *testing.T, driver string) {
 	server := redistest.Start(t, redistest.Options{})
 	client := server.Client()
 	bustest.Run(t, bustest.Harness{
 		New: func(t *testing.T) bus.Backend {
-			b, err := redisbus.Open(t.Context(), server.URL, redisbus.Options{Prefix: "c", Logger: slog.New(slog.DiscardHandler)})
+			b, err := redisbus.Open(t.Context(), server.URL+driver, redisbus.Options{Prefix: "c", Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -55,6 +55,7 @@ type Backend struct {
 	dial   func() redis.UniversalClient
 
 	publisher   message.Publisher
+	stock       bool // read by watermill-redisstream's subscriber
 	strangerAge time.Duration
 	checked     atomic.Bool // the server's version is known to do
 	reported    sync.Map    // "topic group" of strangers that were logged
@@ -83,6 +84,10 @@ func Open(_ context.Context, url string, o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	url, stock, err := cutDriver(url)
+	if err != nil {
+		return nil, err
+	}
 	shared, err := redisclient.Options(url)
 	if err != nil {
 		return nil, err
@@ -93,7 +98,7 @@ func Open(_ context.Context, url string, o Options) (*Backend, error) {
 	own.PoolSize = subscriptionPool
 	shared.PoolSize = max(shared.PoolSize, 32, 10*runtime.GOMAXPROCS(0))
 	b := &Backend{
-		prefix: o.Prefix, name: o.Name, logger: o.Logger,
+		prefix: o.Prefix, name: o.Name, logger: o.Logger, stock: stock,
 		client:      newClient(shared),
 		strangerAge: time.Hour,
 		subscribers: map[*subscriber]struct{}{},
@@ -110,6 +115,27 @@ func Open(_ context.Context, url string, o Options) (*Backend, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// cutDriver takes "driver=…" out of the URL's query.
+func cutDriver(rawURL string) (rest string, stock bool, err error) {
+	base, query, _ := strings.Cut(rawURL, "?")
+	var others []string
+	for _, pair := range strings.Split(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		switch {
+		case name != "driver":
+			others = append(others, pair)
+		case value == "stock":
+			stock = true
+		case value != "cursor":
+			return "", false, fmt.Errorf("driver=%s: want cursor (the default) or stock (watermill-redisstream's subscriber)", value)
+		}
+	}
+	if query = strings.Join(others, "&"); query != "" {
+		base += "?" + query
+	}
+	return base, stock, nil
 }
 
 // settle sets what holds for all clients of the bus.

@@ -30,6 +30,49 @@ end
 ` + sweepFunction + `
 return sweep(KEYS[1], ARGV[1], tonumber(ARGV[2]))
 `)
+	// KEYS stream; ARGV group, ms. Makes the group, sweeps its consumers, and sets it back to
+	// before its oldest pending entry, so that nothing is pending. Answers the id behind which
+	// to read, and how many entries there were up to it.
+	followScript = redis.NewScript(`#!lua flags=allow-oom
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
+	return made
+end
+` + sweepFunction + `
+local function before(id)
+	local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+	if #seq <= 15 and tonumber(seq) > 0 then return ms .. '-' .. string.format('%.0f', tonumber(seq) - 1) end
+	if #ms <= 15 and tonumber(ms) > 0 then return string.format('%.0f', tonumber(ms) - 1) .. '-18446744073709551615' end
+	return '0-0'
+end
+local function group()
+	for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+		local g = fields(flat)
+		if g.name == ARGV[1] then return g end
+	end
+end
+local g = group()
+local cursor, read = g['last-delivered-id'], g['entries-read']
+if g.pending > 0 then
+	cursor, read = before(redis.call('XPENDING', KEYS[1], ARGV[1])[2]), nil
+	repeat
+		local some = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000)
+		for _, entry in ipairs(some) do redis.call('XACK', KEYS[1], ARGV[1], entry[1]) end
+	until #some == 0
+end
+if not read then
+	local behind, from = 0, '(' .. cursor
+	repeat
+		local some = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1000)
+		behind = behind + #some
+		if #some > 0 then from = '(' .. some[#some][1] end
+	until #some == 0
+	read = fields(redis.call('XINFO', 'STREAM', KEYS[1]))['entries-added'] - behind
+	redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], cursor, 'ENTRIESREAD', read)
+end
+sweep(KEYS[1], ARGV[1], tonumber(ARGV[2]))
+return {cursor, read}
+`)
 	// KEYS stream, strangers; ARGV ms until a stranger is destroyed, ms until a consumer is
 	// swept, groups. Answers {group, idle ms, destroyed} of each stranger. What must stay
 	// begins with the oldest pending entry, or behind the last delivered one, of the

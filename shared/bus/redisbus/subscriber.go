@@ -3,39 +3,28 @@ package redisbus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
-	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/shared/bus"
 )
 
 const (
-	// blockTime is how long one read waits on the server, and so how long a dead
-	// client's read can still be given an entry.
+	// blockTime is how long one read waits on the server.
 	blockTime = 1500 * time.Millisecond
-	// claimAge is how long an entry must have been with a consumer before another takes it over. It is
-	// as small as can be, so that the first claim takes everything pending, in order,
-	// before the first new entry is read.
-	claimAge = time.Millisecond
-	// claimInterval is the background claim's: for what a dead client's last read was given.
-	claimInterval  = time.Second
-	claimBatchSize = 1000
-	nackSleep      = 100 * time.Millisecond
-	never          = 24 * time.Hour
-	// subscriptionPool: the read that waits, the acknowledgement, the background claim,
-	// and one to spare.
-	subscriptionPool = 4
-	// ackWait is how long closing waits for the acknowledgement of a handled message.
+	nackSleep = 100 * time.Millisecond
+	// ackWait is how long closing waits for the acknowledgement of what was handled.
 	ackWait = time.Second
+	// subscriptionPool: the read that waits, the acknowledgement, the stock driver's background
+	// claim, and one to spare.
+	subscriptionPool = 4
 )
 
-// Subscriber implements [bus.Backend]. Each Subscribe of it has a client, a consumer
-// name and a driver's subscriber of its own, so that nothing of an earlier one can
-// get in its way.
+// Subscriber implements [bus.Backend]. Each Subscribe of it has a client of its own,
+// so that nothing of an earlier one can get in its way. Where the stock driver is not
+// asked for it is a [bus.Batcher].
 func (b *Backend) Subscriber(ctx context.Context, group string) (message.Subscriber, error) {
 	if group == "" {
 		return nil, errors.New("subscriber without a group: want one, every topic is read by a group")
@@ -43,14 +32,17 @@ func (b *Backend) Subscriber(ctx context.Context, group string) (message.Subscri
 	if err := b.ready(ctx); err != nil {
 		return nil, err
 	}
-	s := &subscriber{backend: b, group: group, open: map[*subscription]struct{}{}}
+	s := &subscriber{backend: b, group: group, open: map[subscription]struct{}{}}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return nil, errors.New("subscriber of a closed backend")
 	}
 	b.subscribers[s] = struct{}{}
-	return s, nil
+	if b.stock {
+		return s, nil
+	}
+	return batcher{s}, nil
 }
 
 type subscriber struct {
@@ -59,14 +51,73 @@ type subscriber struct {
 
 	mu     sync.Mutex
 	closed bool
-	open   map[*subscription]struct{}
+	open   map[subscription]struct{}
+}
+
+// subscription is one Subscribe's.
+type subscription interface {
+	abort()                // ends it, from any goroutine
+	over() <-chan struct{} // closed when everything of it is closed
+}
+
+// batcher is a subscriber that can hand over batches.
+type batcher struct{ *subscriber }
+
+var _ bus.Batcher = batcher{}
+
+// SubscribeBatches implements [bus.Batcher].
+func (s batcher) SubscribeBatches(ctx context.Context, topic string) (<-chan []*message.Message, error) {
+	out := make(chan []*message.Message)
+	err := s.follow(ctx, topic, maxBatch, func(ctx context.Context, batch []*message.Message) bool {
+		select {
+		case out <- batch:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}, func() { close(out) })
+	return out, err
 }
 
 // Subscribe makes the group where it is missing and starts to read. See [bus.Backend].
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if s.backend.stock {
+		return s.subscribeStock(ctx, topic)
+	}
+	out := make(chan *message.Message)
+	err := s.follow(ctx, topic, 1, func(ctx context.Context, batch []*message.Message) bool {
+		select {
+		case out <- batch[0]:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}, func() { close(out) })
+	return out, err
+}
+
+func (s *subscriber) follow(ctx context.Context, topic string, most int, hand func(context.Context, []*message.Message) bool, finish func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	one := &follower{
+		parent: s, topic: topic, key: s.backend.topicKey(topic), client: s.backend.dial(), most: most,
+		hand: hand, finish: finish, cancel: cancel, ended: make(chan struct{}),
+	}
+	if !s.add(one) {
+		one.end()
+		return errors.New("subscribe on a closed subscriber")
+	}
+	if err := one.start(ctx); err != nil {
+		one.end()
+		return unavailable("subscribe to "+topic, err)
+	}
+	go one.run(ctx)
+	return nil
+}
+
+func (s *subscriber) subscribeStock(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	driverCtx, cancelDriver := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the last acknowledgement
 	ctx, cancel := context.WithCancel(ctx)
-	one := newSubscription(s, topic, cancel, cancelDriver)
+	one := newStockSubscription(s, topic, cancel, cancelDriver)
 	if !s.add(one) {
 		one.end()
 		return nil, errors.New("subscribe on a closed subscriber")
@@ -80,7 +131,7 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	return one.out, nil
 }
 
-func (s *subscriber) add(one *subscription) bool {
+func (s *subscriber) add(one subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -95,173 +146,19 @@ func (s *subscriber) add(one *subscription) bool {
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	open := make([]*subscription, 0, len(s.open))
+	open := make([]subscription, 0, len(s.open))
 	for one := range s.open {
 		open = append(open, one)
 	}
 	s.mu.Unlock()
 	for _, one := range open {
-		one.cancel()
+		one.abort()
 	}
 	for _, one := range open {
-		<-one.ended
+		<-one.over()
 	}
 	s.backend.mu.Lock()
 	delete(s.backend.subscribers, s)
 	s.backend.mu.Unlock()
 	return nil
-}
-
-// subscription stands between the driver and whoever reads, for two reasons: the
-// client has to be closed when the subscription ends, however it ends (the driver leaves
-// a reader behind that takes entries with it), and the acknowledgement that is on its
-// way when it is closed should arrive.
-type subscription struct {
-	parent *subscriber
-	topic  string
-	key    string
-	client redis.UniversalClient
-	driver *redisstream.Subscriber
-	watch  *watch
-	out    chan *message.Message
-	ended  chan struct{}
-
-	cancel       context.CancelFunc // ends the subscription
-	cancelDriver context.CancelFunc
-}
-
-func newSubscription(s *subscriber, topic string, cancel, cancelDriver context.CancelFunc) *subscription {
-	return &subscription{
-		parent: s, topic: topic, key: s.backend.topicKey(topic), client: s.backend.dial(), watch: newWatch(cancel),
-		out: make(chan *message.Message), ended: make(chan struct{}),
-		cancel: cancel, cancelDriver: cancelDriver,
-	}
-}
-
-func (one *subscription) start(ctx, driverCtx context.Context) (<-chan *message.Message, error) {
-	// Only this makes go-redis give a command up when the context is cancelled.
-	defer context.AfterFunc(ctx, func() { _ = one.client.Close() })()
-	consumer := clientName(one.parent.backend.name) + "-" + watermill.NewShortUUID()
-	// Before the hook is there, because that answers XGROUP itself.
-	err := joinScript.Run(ctx, one.client, []string{one.key}, one.parent.group, sweepAge.Milliseconds()).Err()
-	if err != nil {
-		return nil, err
-	}
-	// What a predecessor was given a moment ago must be old enough for the first claim.
-	if err := sleep(ctx, 2*claimAge); err != nil {
-		return nil, err
-	}
-	one.client.AddHook(one.watch)
-	one.driver, err = redisstream.NewSubscriber(redisstream.SubscriberConfig{
-		Client:                        one.client,
-		Unmarshaller:                  envelope{},
-		Consumer:                      consumer,
-		ConsumerGroup:                 one.parent.group,
-		NackResendSleep:               nackSleep,
-		BlockTime:                     blockTime,
-		ClaimInterval:                 claimInterval,
-		ClaimBatchSize:                claimBatchSize,
-		MaxIdleTime:                   claimAge,
-		CheckConsumersInterval:        never, // its sweep is not atomic
-		ConsumerTimeout:               never,
-		OldestId:                      "0",
-		ShouldClaimPendingMessage:     func(p redis.XPendingExt) bool { return p.Consumer != consumer },
-		ShouldStopOnReadErrors:        one.watch.stopOnReadError,
-		DisableIndefiniteInitialBlock: true,
-	}, driverLogger(one.parent.backend.logger))
-	if err != nil {
-		return nil, fmt.Errorf("make the driver's subscriber: %w", err)
-	}
-	return one.driver.Subscribe(driverCtx, one.key)
-}
-
-// forward hands the messages on until the subscription is over, then ends it.
-func (one *subscription) forward(ctx context.Context, in <-chan *message.Message) {
-	for one.forwardNext(ctx, in) {
-	}
-	if one.unasked(ctx) {
-		one.parent.backend.logger.Warn("subscription ended", "topic", one.topic, "group", one.parent.group, "err", one.watch.reason())
-	}
-	one.end()
-}
-
-// unasked tells whether it ended although its reader did not ask for that.
-func (one *subscription) unasked(ctx context.Context) bool {
-	return ctx.Err() == nil || one.watch.reason() != nil
-}
-
-func (one *subscription) forwardNext(ctx context.Context, in <-chan *message.Message) bool {
-	var msg *message.Message
-	select {
-	case m, ok := <-in:
-		if !ok {
-			return false
-		}
-		msg = m
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case one.out <- msg:
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case <-msg.Nacked(): // the driver sends a copy
-		return true
-	case <-msg.Acked():
-		return one.awaitAck(ctx)
-	case <-ctx.Done():
-	}
-	select {
-	case <-msg.Acked():
-		return one.awaitAck(ctx)
-	default:
-		return false
-	}
-}
-
-// awaitAck waits until the server has the acknowledgement. The driver drops it when it is closed
-// between its reader's ack and its own command.
-func (one *subscription) awaitAck(ctx context.Context) bool {
-	select {
-	case <-one.watch.acked:
-		return true
-	case <-ctx.Done():
-	}
-	timer := time.NewTimer(ackWait)
-	defer timer.Stop()
-	select {
-	case <-one.watch.acked:
-	case <-timer.C:
-	case <-one.watch.broken:
-	}
-	return false
-}
-
-// end closes everything; nothing is read for this consumer after it. The client goes
-// first: that ends the commands in flight, for which the driver would wait.
-func (one *subscription) end() {
-	one.cancel()
-	one.cancelDriver()
-	_ = one.client.Close() // what can fail is the closing of a connection that is gone
-	if one.driver != nil {
-		_ = one.driver.Close() // its only error is that the client is closed
-	}
-	one.parent.mu.Lock()
-	delete(one.parent.open, one)
-	one.parent.mu.Unlock()
-	close(one.out)
-	close(one.ended)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/shared/bus"
@@ -86,48 +88,6 @@ func TestPendingComesFirst(t *testing.T) {
 	}
 }
 
-// A message that is in work for longer than the claim interval is not claimed from ourselves.
-func TestSlowHandlerGetsMessageOnce(t *testing.T) {
-	b, _ := start(t, fast)
-	publish(t, b, events, "slow", "next")
-	r := subscribe(t, b, events, "g")
-	msg := r.next()
-	select {
-	case again := <-r.in:
-		t.Fatalf("%q came while the first was in work", again.Payload)
-	case <-time.After(3 * claimInterval / 2): // nothing can be waited for: it must not come
-	}
-	msg.Ack()
-	r.want("next")
-}
-
-// What a dead client's last read is given comes by the background claim.
-func TestStolenEntryComesBack(t *testing.T) {
-	b, server := start(t, fast)
-	r := subscribe(t, b, events, "g")
-	publish(t, b, events, "1")
-	r.want("1")
-	client := server.Client()
-	publish(t, b, events, "2")
-	msg := r.next() // in work, so that the thief gets the one after the next
-	publish(t, b, events, "3", "4", "5")
-	eventually(t, "the reader has read ahead", func() bool { return pending(t, client, eventsKey, "g") >= 3 })
-	if err := client.XReadGroup(t.Context(), &redis.XReadGroupArgs{
-		Group: "g", Consumer: "thief", Count: 1, Streams: []string{eventsKey, ">"}}).Err(); err != nil {
-		t.Fatal(err)
-	}
-	msg.Ack()
-	got := map[string]bool{}
-	for range 3 {
-		msg := r.next()
-		got[string(msg.Payload)] = true
-		msg.Ack()
-	}
-	if !got["3"] || !got["4"] || !got["5"] {
-		t.Errorf("got %v", got)
-	}
-}
-
 func TestNackComesAgainLater(t *testing.T) {
 	b, _ := start(t, fast)
 	publish(t, b, events, "1", "2")
@@ -146,7 +106,7 @@ func TestNackComesAgainLater(t *testing.T) {
 	}
 }
 
-// The group goes with a flush: the driver would log that for ever.
+// The group goes with a flush: who waits for a stream that is gone would wait for ever.
 func TestFlushEndsSubscription(t *testing.T) {
 	b, server := start(t, fast)
 	r := subscribe(t, b, events, "g")
@@ -183,71 +143,36 @@ func TestWrongTypeIsPermanent(t *testing.T) {
 func TestKilledServerEndsSubscription(t *testing.T) {
 	b, server := start(t, redistest.Options{})
 	r := subscribe(t, b, events, "g")
+	publish(t, b, events, "1")
+	r.want("1")
+	eventually(t, "a read waits", func() bool { return blocked(t, server.Client()) == 1 })
+	server.Kill()
+	server.Run()
+	r.wantEnd()
+	eventually(t, "publishing works again", func() bool { return tryPublish(t.Context(), b, events, "2") == nil })
+	again := subscribe(t, b, events, "g")
+	first := again.next()
+	if string(first.Payload) == "1" { // its acknowledgement may not have been written down
+		first.Ack()
+		first = again.next()
+	}
+	if string(first.Payload) != "2" {
+		t.Errorf("got %q", first.Payload)
+	}
+}
+
+// A server that comes back while the reader is at work is read on from the cursor.
+func TestRestartWhileAtWork(t *testing.T) {
+	b, server := start(t, redistest.Options{})
+	r := subscribe(t, b, events, "g")
 	publish(t, b, events, "1", "2")
 	r.want("1")
 	msg := r.next()
 	server.Kill()
 	server.Run()
-	msg.Ack()
-	r.wantEnd()
 	eventually(t, "publishing works again", func() bool { return tryPublish(t.Context(), b, events, "3") == nil })
-	again := subscribe(t, b, events, "g")
-	first := again.next()
-	if string(first.Payload) == "2" { // its acknowledgement may have been lost with the connection
-		first.Ack()
-		again.want("3")
-	} else if string(first.Payload) != "3" {
-		t.Errorf("got %q", first.Payload)
-	}
-}
-
-// A command that the server will never take ends the subscription instead of being tried for ever.
-func TestForbiddenCommandEndsSubscription(t *testing.T) {
-	for _, command := range []string{"xpending", "xclaim", "xreadgroup", "xack"} {
-		t.Run(command, func(t *testing.T) {
-			b, server := start(t, fast)
-			publish(t, b, events, "1")
-			client := server.Client()
-			client.XGroupCreate(t.Context(), eventsKey, "g", "0")
-			err := client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "g", Consumer: "dead", Streams: []string{eventsKey, ">"}}).Err()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := client.Do(t.Context(), "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-"+command).Err(); err != nil {
-				t.Fatal(err)
-			}
-			limited := open(t, "redis://u:p@"+server.Addr)
-			r := subscribe(t, limited, events, "g")
-			for deadline := time.After(patience); ; {
-				select {
-				case msg, ok := <-r.in:
-					if !ok {
-						return
-					}
-					msg.Ack()
-				case <-deadline:
-					t.Fatal("the subscription goes on")
-				}
-			}
-		})
-	}
-}
-
-// When the reply to a read is lost, the entry is with a consumer that never sees it.
-func TestLostReadReply(t *testing.T) {
-	direct, server := start(t, fast)
-	p := startProxy(t, server.Addr)
-	b := open(t, "redis://"+p.addr)
-	r := subscribe(t, b, events, "g")
-	publish(t, direct, events, "1")
-	r.want("1")
-	client := server.Client()
-	eventually(t, "1 acknowledged", func() bool { return pending(t, client, eventsKey, "g") == 0 })
-	p.lose.Store(true)
-	publish(t, direct, events, "2")
-	r.wantEnd()
-	publish(t, direct, events, "3")
-	subscribe(t, b, events, "g").want("2", "3")
+	msg.Ack()
+	r.want("3")
 }
 
 // A publish whose reply is lost is not repeated by itself: that would be a duplicate.
@@ -281,39 +206,13 @@ func TestCloseKeepsAck(t *testing.T) {
 	}
 }
 
-// After Close no read of ours waits on the server: it would take the next entry with it.
-func TestCloseLeavesNoReader(t *testing.T) {
-	b, server := start(t, fast)
-	client := server.Client()
-	for range 5 {
-		ctx, cancel := context.WithCancel(t.Context())
-		sub, err := b.Subscriber(ctx, "g")
-		if err != nil {
-			t.Fatal(err)
-		}
-		in, err := sub.Subscribe(ctx, events)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "a read waits", func() bool { return blocked(t, client) == 1 })
-		cancel() // alone, without Close
-		r := &reader{t, sub, in}
-		r.wantEnd()
-		eventually(t, "no read waits", func() bool { return blocked(t, client) == 0 })
-	}
-	publish(t, b, events, "1")
-	if n := pending(t, client, eventsKey, "g"); n != 0 {
-		t.Errorf("%d entries went to a dead reader", n)
-	}
-}
-
 func blocked(t *testing.T, client *redis.Client) int {
 	t.Helper()
 	list, err := client.ClientList(t.Context()).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Count(list, "cmd=xreadgroup")
+	return strings.Count(list, "cmd=xread")
 }
 
 func TestCloseIsQuickWhenServerHangs(t *testing.T) {
@@ -348,7 +247,7 @@ func TestCloseEndsSubscribe(t *testing.T) {
 		answer <- err
 	}()
 	eventually(t, "it subscribes", func() bool {
-		s := sub.(*subscriber)
+		s := sub.(batcher)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.open) == 1
@@ -386,30 +285,211 @@ func TestClosedSubscriberAndBackend(t *testing.T) {
 	}
 }
 
-// A dead consumer that has nothing pending goes; one that has something stays until it is claimed.
-func TestDeadConsumersAreSwept(t *testing.T) {
+// When the reply to a read is lost, the next subscription reads again.
+func TestLostReadReply(t *testing.T) {
+	direct, server := start(t, fast)
+	p := startProxy(t, server.Addr)
+	b := open(t, "redis://"+p.addr)
+	r := subscribe(t, b, events, "g")
+	publish(t, direct, events, "1")
+	r.want("1")
+	client := server.Client()
+	eventually(t, "1 acknowledged", func() bool { return pending(t, client, eventsKey, "g") == 0 })
+	p.lose.Store(true)
+	publish(t, direct, events, "2")
+	r.wantEnd()
+	publish(t, direct, events, "3")
+	subscribe(t, b, events, "g").want("2", "3")
+}
+
+// A message in work for long does not come again.
+func TestSlowHandlerGetsMessageOnce(t *testing.T) {
+	b, _ := start(t, fast)
+	publish(t, b, events, "slow", "next")
+	r := subscribe(t, b, events, "g")
+	msg := r.next()
+	select {
+	case again := <-r.in:
+		t.Fatalf("%q came while the first was in work", again.Payload)
+	case <-time.After(3 * claimInterval / 2): // nothing can be waited for: it must not come
+	}
+	msg.Ack()
+	r.want("next")
+}
+
+// After Close no read of ours waits on the server: it would take the next entry with it.
+func TestCloseLeavesNoReader(t *testing.T) {
 	b, server := start(t, fast)
 	client := server.Client()
-	ctx := t.Context()
-	if err := b.EnsureTopic(ctx, events, []string{"g"}, 0); err != nil {
-		t.Fatal(err)
-	}
-	publish(t, b, events, "1")
-	client.XGroupCreateConsumer(ctx, eventsKey, "g", "empty")
-	client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: "g", Consumer: "holds", Streams: []string{eventsKey, ">"}})
-	sweep := func() int {
-		t.Helper()
-		n, err := joinScript.Run(ctx, client, []string{eventsKey}, "g", 20).Int()
+	for range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		sub, err := b.Subscriber(ctx, "g")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		in, err := sub.Subscribe(ctx, events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a read waits", func() bool { return blocked(t, client) == 1 })
+		cancel() // alone, without Close
+		r := &reader{t, sub, in}
+		r.wantEnd()
+		eventually(t, "no read waits", func() bool { return blocked(t, client) == 0 })
 	}
-	eventually(t, "the empty one is swept", func() bool { return sweep() == 1 })
-	left := client.XInfoConsumers(ctx, eventsKey, "g").Val()
-	if len(left) != 1 || left[0].Name != "holds" {
-		t.Errorf("left: %v", left)
+	publish(t, b, events, "1")
+	if n := pending(t, client, eventsKey, "g"); n != 0 {
+		t.Errorf("%d entries went to a dead reader", n)
 	}
-	subscribe(t, b, events, "g").want("1")
-	eventually(t, "the other is swept", func() bool { return sweep() == 1 })
+}
+
+// A command that the server will never take ends the subscription instead of being tried for ever.
+func TestForbiddenCommandEndsSubscription(t *testing.T) {
+	for _, command := range []string{"xpending", "xread", "xgroup|setid"} {
+		t.Run(command, func(t *testing.T) {
+			b, server := start(t, fast)
+			publish(t, b, events, "1")
+			client := server.Client()
+			client.XGroupCreate(t.Context(), eventsKey, "g", "0")
+			err := client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "g", Consumer: "dead", Streams: []string{eventsKey, ">"}}).Err()
+			if err != nil {
+				t.Fatal(err)
+			}
+			publish(t, b, events, "2")
+			if err := client.Do(t.Context(), "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-"+command).Err(); err != nil {
+				t.Fatal(err)
+			}
+			limited := open(t, "redis://u:p@"+server.Addr)
+			sub, err := limited.Subscriber(t.Context(), "g")
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := sub.Subscribe(t.Context(), events)
+			if err != nil {
+				return // refused at once
+			}
+			r := &reader{t, sub, in}
+			for deadline := time.After(patience); ; {
+				select {
+				case msg, ok := <-r.in:
+					if !ok {
+						return
+					}
+					msg.Ack()
+				case <-deadline:
+					t.Fatal("the subscription goes on")
+				}
+			}
+		})
+	}
+}
+
+// What is acknowledged is written down at once when the reader has nothing else to do,
+// and Depth is exact meanwhile.
+func TestCursorIsWritten(t *testing.T) {
+	b, server := start(t, fast)
+	publish(t, b, events, numbers(1, 200)...)
+	r := subscribe(t, b, events, "g")
+	r.want(numbers(1, 150)...)
+	_ = r.next() // in work for long
+	client := server.Client()
+	eventually(t, "150 are acknowledged", func() bool {
+		d, err := b.Depth(t.Context(), events, "g")
+		return err == nil && d.Messages == 50
+	})
+	if n := pending(t, client, eventsKey, "g"); n != 0 {
+		t.Errorf("%d pending: a cursor has none", n)
+	}
+	if err := b.Trim(t.Context(), events, []string{"g"}); err != nil {
+		t.Fatal(err)
+	}
+	if n := client.XLen(t.Context(), eventsKey).Val(); n != 50 {
+		t.Errorf("%d entries after trimming, want the 50 that are not acknowledged", n)
+	}
+	r.close()
+	r = subscribe(t, b, events, "g")
+	r.want(numbers(151, 200)...)
+	r.close()
+	if d, err := b.Depth(t.Context(), events, "g"); err != nil || d.Messages != 0 {
+		t.Errorf("Depth: %+v, %v", d, err)
+	}
+}
+
+// One broker, two drivers: what one acknowledged the other does not get, and what one
+// was given and did not acknowledge comes first.
+func TestDriversTakeTurns(t *testing.T) {
+	own, server := start(t, fast)
+	stock := open(t, server.URL+"?driver=stock")
+	publish(t, own, events, numbers(1, 30)...)
+	for i, b := range []*Backend{own, stock, own, stock, own} {
+		r := subscribe(t, b, events, "g")
+		r.want(numbers(1+5*i, 5+5*i)...)
+		_ = r.next() // and never acknowledged
+		r.close()
+	}
+	if d, err := own.Depth(t.Context(), events, "g"); err != nil || d.Messages != 5 {
+		t.Errorf("Depth: %+v, %v; want 5", d, err)
+	}
+	r := subscribe(t, own, events, "g")
+	r.want(numbers(26, 30)...)
+}
+
+// A batch is what lies there; what follows a refused message comes again with it.
+func TestBatches(t *testing.T) {
+	b, _ := start(t, fast)
+	publish(t, b, events, numbers(1, maxBatch+10)...)
+	sub, err := b.Subscriber(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := sub.(bus.Batcher).SubscribeBatches(t.Context(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() (payloads []string, batch []*message.Message) {
+		select {
+		case batch = <-in:
+		case <-time.After(patience):
+			t.Fatal("no batch came")
+		}
+		for _, msg := range batch {
+			payloads = append(payloads, string(msg.Payload))
+		}
+		return payloads, batch
+	}
+	got, batch := next()
+	if !slices.Equal(got, numbers(1, maxBatch)) {
+		t.Fatalf("got %v", got)
+	}
+	for _, msg := range batch[:maxBatch-2] {
+		msg.Ack()
+	}
+	batch[maxBatch-2].Nack()
+	got, batch = next()
+	if !slices.Equal(got, numbers(maxBatch-1, maxBatch)) {
+		t.Fatalf("after the refusal got %v", got)
+	}
+	for _, msg := range batch {
+		msg.Ack()
+	}
+	if got, _ = next(); !slices.Equal(got, numbers(maxBatch+1, maxBatch+10)) {
+		t.Fatalf("got %v", got)
+	}
+	if err := sub.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDriverOfTheURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"redis://h/1":                             "redis://h/1 false <nil>",
+		"redis://h/1?driver=stock":                "redis://h/1 true <nil>",
+		"redis://h?read_timeout=1s&driver=cursor": "redis://h?read_timeout=1s false <nil>",
+		"redis://h?driver=fast":                   " false driver=fast: want cursor (the default) or stock (watermill-redisstream's subscriber)",
+	} {
+		rest, stock, err := cutDriver(url)
+		if got := fmt.Sprint(rest, " ", stock, " ", err); got != want {
+			t.Errorf("%s: got %q, want %q", url, got, want)
+		}
+	}
 }
