@@ -58,16 +58,17 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 	p.Health.Add("bus", b.Health())
 
 	rooms, err := chat.New(cfg.Chat, b, chat.Options{
-		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, SharedBus: true})
+		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {
 		return err
 	}
 	people, err := notifier.New(cfg.Notifier, b, notifier.Options{
-		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, SharedBus: true})
+		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {
 		return err
 	}
-	edge, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Health: p.Health, SharedBus: true})
+	edge, err := ingress.New(cfg.Ingress, b, ingress.Options{
+		Node: cfg.Node, AdminToken: cfg.AdminToken, Status: cfg.StatusEvery, Logger: p.Log, Registry: p.Metrics, Health: p.Health, SharedBus: true})
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,9 @@ func (p *partition) decideAll(ctx context.Context, commands []event.Command) err
 		if err := p.log.Append(ctx, o.writes); err != nil {
 			return err
 		}
-		p.s.metrics.append.Observe(time.Since(started).Seconds())
+		took := time.Since(started)
+		p.s.metrics.append.Observe(took.Seconds())
+		p.s.counts.appended(o.entries, took)
 		p.s.metrics.batch.Observe(float64(o.entries))
 		for _, w := range o.writes {
 			p.rooms.peek(w.Room).Appended()

@@ -34,6 +34,9 @@ func (p *partition) on(now int64, e *event.Event) {
 	case e.Joined != nil:
 		p.state.Joined(now, e.Room, e.Who)
 		p.reply(e, event.Delivery{Joined: e.Joined}) // behind the row: no message falls in between
+		if e.Room == event.StatusRoom {
+			p.showPast(now, e)
+		}
 	case e.Left != nil:
 		p.state.Left(now, e.Room, e.Who, e.Left.Clean)
 	case e.Typing != nil:
@@ -42,6 +45,9 @@ func (p *partition) on(now int64, e *event.Event) {
 		p.onVolatile(now, e, event.Delivery{Signal: e.Signal})
 	case e.Members != nil:
 		listed := p.state.Members(now, e.Room)
+		if e.Members.Sessions {
+			p.state.Connections(e.Room, &listed)
+		}
 		p.reply(e, event.Delivery{Members: &listed})
 	case e.Find != nil:
 		p.onFindUser(e)
@@ -53,6 +59,8 @@ func (p *partition) on(now int64, e *event.Event) {
 		p.state.Closed(now, e.Who, e.Closed.Clean)
 	case e.Synced != nil:
 		p.onNodeSynced(now, e)
+	case e.Measured != nil:
+		p.onMeasured(now, e)
 	case e.Epoch != nil:
 		p.state.Each(func(n event.NodeID) { p.deliver(n, event.Delivery{At: e.At, Epoch: e.Epoch}) })
 	default:
