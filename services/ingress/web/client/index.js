@@ -12,10 +12,11 @@ const OPEN_WITHIN = 15_000; // ms for token and handshake together
 const LONGEST_TIMER = 24 * 3600_000; // setTimeout overflows after 24.8 days
 
 /**
- * @typedef {object} Options pass `token` or `user`
+ * @typedef {object} Options pass `token` or `user` (or `admin`)
  * @property {string | ((why: {refresh: boolean}) => string | Promise<string>)} [token] a JWT, or what returns a fresh one;
  *   it is asked before each connect and before the old one expires; refresh: a cached one will not do
  * @property {string} [user] the name, where the server runs with dev auth
+ * @property {string} [admin] the server's admin token: an operator, who may only join `~status` and ask who is in a room
  * @property {typeof globalThis.WebSocket} [WebSocket] for runtimes without a global one (Node before 22)
  * @property {string} [agent] what the session is called in presence answers, at most 256 characters
  * @property {import("./storage.js").Storage | false} [storage] where outboxes are kept; false: in memory
@@ -89,18 +90,18 @@ export class Parley extends Emitter {
   /** @internal use `connect` @param {string | string[]} url @param {Options} options */
   constructor(url, options) {
     super();
-    const { token, user, WebSocket = globalThis.WebSocket, agent = "parley-js/1.0", storage, backoff } = options;
+    const { token, user, admin, WebSocket = globalThis.WebSocket, agent = "parley-js/1.0", storage, backoff } = options;
     const { window = 1, pending, random } = options;
     if (!WebSocket) throw new TypeError("no WebSocket here: pass {WebSocket}, or use Node 22 or later");
-    if ((token === undefined) === (user === undefined)) throw new TypeError("pass either token or user");
+    if ([token, user, admin].filter((who) => who !== undefined).length !== 1) throw new TypeError("pass either token or user");
     const urls = socketUrls([url].flat(), globalThis.location?.href);
     if (urls.length === 0) throw new TypeError(`no usable address in ${JSON.stringify(url)}: ws, wss, http or https is needed`);
     this.#WebSocket = WebSocket;
     this.#token = async (refresh) => (typeof token === "function" ? token({ refresh }) : token);
-    this.#storage = storage === false ? memoryStorage() : storage ?? defaultStorage(`parley ${urls[0]}`);
+    this.#storage = storage === false || admin !== undefined ? memoryStorage() : storage ?? defaultStorage(`parley ${urls[0]}`);
     this.#owner = user;
     this.#machine = new Machine({
-      urls, user, agent, window, renew: typeof token === "function", restores: true, ...defined({ pending, random, ...backoff }),
+      urls, user, admin, agent, window, renew: typeof token === "function", restores: true, ...defined({ pending, random, ...backoff }),
     });
     this.#listenToDevice();
     this.start();
