@@ -83,7 +83,7 @@ func TestBoardPictures(t *testing.T) {
 	}
 	board.is("a picture's worth", `document.querySelectorAll('#people li').length === 4 && document.querySelectorAll('#latency-plot path.p99').length > 0`)
 	board.read(`scrollTo(0, 0); ''`)
-	board.shootAt("board", [][2]int64{{360, 740}, {1280, 1180}})
+	board.shootAt("board", [][2]int64{{360, 740}, {1280, 1300}})
 	cancel()
 	crowd.Wait()
 }

@@ -93,7 +93,7 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 
 func greeting(cfg Config, address string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  Parley is at http://%s: open it in two windows and chat.\n", address)
+	fmt.Fprintf(&b, "\n  Parley is at http://%s: open it in two windows and chat.\n  The status board is at http://%s/status.\n", address, address)
 	if cfg.Ingress.Auth == "dev" {
 		fmt.Fprintf(&b, "  Dev auth: whoever connects may call himself what he likes.\n")
 	}

@@ -86,9 +86,8 @@ function draw() {
 }
 
 function render(now) {
-  const edges = model.live(now, "ingress").length;
-  const others = ["chat", "notifier"].map((s) => `${model.live(now, s).length} ${s}`);
-  setText($("fleet"), [plural(edges, "edge"), ...others].join(" · "));
+  const fleet = [["ingress", "edge"], ["chat", "chat"], ["notifier", "notifier"]];
+  setText($("fleet"), fleet.map(([service, one]) => plural(model.live(now, service).length, one)).join(" · "));
   figures(now);
   latency(now);
   list($("edges"), model.listed(now, "ingress"), (p) => edge(p, now));

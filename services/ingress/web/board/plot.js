@@ -56,7 +56,7 @@ export function plot(el, lines, { format, minutes }) {
     svg("text", { x: MARGIN.left - 8, y: y(v) + 4, "text-anchor": "end" }, format(v))));
   for (let m = minutes; m >= 0; m -= minutes / (width < 480 ? 2 : minutes === 10 ? 5 : 4)) {
     const at = x((n - 1) * (1 - m / minutes));
-    parts.push(svg("text", { class: "when", x: at, y: height - 6, "text-anchor": m === 0 ? "end" : m === minutes ? "start" : "middle" }, m === 0 ? "now" : `−${m} min`));
+    parts.push(svg("text", { class: "when", x: at, y: height - 6, "text-anchor": m === 0 ? "end" : m === minutes ? "start" : "middle" }, m === 0 ? "now" : minutes > 2 || m === 2 ? `−${+m.toFixed(2)} min` : `−${m * 60} s`));
   }
   for (const { name, values } of lines) for (const run of paths(values, x, y)) parts.push(svg("path", { class: `line ${name}`, d: line(run) }));
   const cross = svg("g", { class: "cross", visibility: "hidden" }, svg("line", { y1: MARGIN.top, y2: height - MARGIN.bottom }));

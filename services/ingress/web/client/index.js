@@ -163,10 +163,22 @@ export class Parley extends Emitter {
     return this._call({ type: "request", data: { type: "presence", user } });
   }
 
-  /** Connects again after `closed`: rooms are resumed where they were, and what waits is sent. */
+  /**
+   * Connects again after `closed`: rooms are resumed where they were, and what waits is sent.
+   *
+   * @example
+   * parley.on("status", ({ state }) => {
+   *   if (state === "closed") button.onclick = () => parley.start();
+   * });
+   */
   start() { this._input({ type: "start" }); }
 
-  /** Ends the connection for good. What waits in outboxes is kept where there is a storage. */
+  /**
+   * Ends the connection for good. What waits in outboxes is kept where there is a storage.
+   *
+   * @example
+   * parley.close();
+   */
   close() {
     this._input({ type: "close" });
     this.#unlisten();
