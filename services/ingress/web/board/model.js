@@ -24,7 +24,7 @@ export class Model {
       const known = this.processes.get(key);
       const p = known ?? { key, ...naming(sample), list: [], last: sample, heard: 0 };
       if (!known) this.processes.set(key, p);
-      const at = p.list.findLastIndex((s) => s.at <= sample.at);
+      const at = placeOf(p.list, sample.at);
       if (p.list[at]?.at !== sample.at) p.list.splice(at + 1, 0, sample);
       if (sample.bus) p.heard = now; // what is past comes without
       if (sample.at >= p.last.at) p.last = sample.bus ? sample : { ...sample, bus: p.last.bus };
@@ -51,7 +51,7 @@ export class Model {
     const edges = this.live(now, "ingress");
     const sum = (/** @type {Process[]} */ list, /** @type {(s: Sample) => number} */ of) => list.reduce((n, p) => n + of(p.last), 0);
     const recently = (/** @type {string} */ service, /** @type {(s: Sample) => number} */ of) =>
-      this.live(now, service).reduce((n, p) => n + (rate(p.list.findLast((s) => s.at <= p.last.at - 2500), p.last, of) ?? 0), 0);
+      this.live(now, service).reduce((n, p) => n + (rate(p.list[placeOf(p.list, p.last.at - 2500)], p.last, of) ?? 0), 0);
     return {
       connections: sum(edges, (s) => s.ingress.connections),
       stalled: sum(edges, (s) => s.ingress.stalled),
@@ -119,8 +119,8 @@ export class Model {
     /** @type {number[]} */ const counts = [];
     for (const p of this.processes.values()) {
       if (p.service !== "ingress") continue;
-      const b = p.list.findLast((s) => s.at <= to);
-      const a = p.list.findLast((s) => s.at <= from) ?? p.list[0];
+      const b = p.list[placeOf(p.list, to)];
+      const a = p.list[placeOf(p.list, from)] ?? p.list[0];
       if (!b || !a || b.at <= a.at) continue;
       b.ingress.latency.forEach((/** @type {number} */ n, /** @type {number} */ i) => { counts[i] = (counts[i] ?? 0) + n - (a.ingress.latency[i] ?? 0); });
     }
@@ -128,9 +128,20 @@ export class Model {
   }
 }
 
+/** @param {Sample[]} list in order @param {number} at @returns {number} the place of the last that is not later; -1: none */
+function placeOf(list, at) {
+  let [from, to] = [0, list.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (list[middle].at <= at) from = middle + 1;
+    else to = middle;
+  }
+  return from - 1;
+}
+
 /** @param {Process} p @param {number} at @returns {Sample | undefined} what stands for that moment */
 function sampleAt(p, at) {
-  const s = p.list.findLast((x) => x.at <= at);
+  const s = p.list[placeOf(p.list, at)];
   return s && s.at > at - NEAR ? s : undefined;
 }
 
