@@ -119,7 +119,7 @@ let view = null;
 
 function latency(now) {
   const el = $("latency-plot");
-  view = plot(el, [{ name: "p99", values: points.map((p) => p.p99) }, { name: "p50", values: points.map((p) => p.p50) }], { format: (v) => `${v} ms`, minutes });
+  view = plot(el, [{ name: "p99", values: points.map((p) => p.p99) }, { name: "p50", values: points.map((p) => p.p50) }], { format: (v) => (v >= 1000 ? `${v / 1000} s` : `${v} ms`), minutes });
   const recent = model.minute(now);
   el.setAttribute("aria-label", `Latency over the last ten minutes; in the last minute: p50 ${ms(recent.p50)}, p99 ${ms(recent.p99)}`);
   if (latency.at === undefined) legend(recent, "last minute");
