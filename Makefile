@@ -113,9 +113,9 @@ mutants: ## break the product on purpose, patch by patch: is each caught?
 	@scripts/need redis-server
 	@cd deploy && go run ./cmd/chaos -mutants chaos/mutants -clients 60 -rate 80
 
-pictures: ## the pictures in docs/pictures, taken by Chromium of the page as it is
+pictures: ## the pictures in docs/pictures, taken by Chromium of page and board as they are
 	@scripts/need chromium
-	@cd deploy && go test -count=1 ./browser -run '^TestPictures$$' -pictures ../../docs/pictures
+	@cd deploy && go test -count=1 ./browser -timeout 10m -run Pictures -pictures ../../docs/pictures
 	@ls docs/pictures
 
 images: ## images of the services, $(IMAGES)/<service>:dev; BASE=local: from binaries compiled here, nothing is pulled

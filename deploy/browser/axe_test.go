@@ -49,9 +49,26 @@ func (w *window) violations() string {
 		.map(v => v.impact + ' ' + v.id + ': ' + v.help + '\n  ' + v.nodes.slice(0, 5).map(n => n.target + ' ' + n.any.map(c => c.message).join('; ')).join('\n  ')).join('\n'))`)
 }
 
+// accessible has axe-core look at the window in both widths and both schemes.
+func accessible(t *testing.T, w *window) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, patience(20*time.Second))
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](axe(t)+";0")); err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []int64{360, 1280} {
+		for _, scheme := range []string{"light", "dark"} {
+			w.look(width, 800, scheme)
+			if found := w.violations(); found != "" {
+				t.Errorf("%d pixels, %s:\n%s", width, scheme, found)
+			}
+		}
+	}
+}
+
 // TestAccessibility has axe-core look at the page in its states.
 func TestAccessibility(t *testing.T) {
-	source := axe(t)
 	c := start(t, cluster.Config{Standalone: true, Env: []string{"PARLEY_RATE=0"}})
 	url := c.Edges[0].URL
 	fill(t, url, "general", 40)
@@ -79,19 +96,7 @@ func TestAccessibility(t *testing.T) {
 			if state.act != nil {
 				state.act(w)
 			}
-			ctx, cancel := context.WithTimeout(w.ctx, patience(20*time.Second))
-			defer cancel()
-			if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](source+";0")); err != nil {
-				t.Fatal(err)
-			}
-			for _, width := range []int64{360, 1280} {
-				for _, scheme := range []string{"light", "dark"} {
-					w.look(width, 800, scheme)
-					if found := w.violations(); found != "" {
-						t.Errorf("%d pixels, %s:\n%s", width, scheme, found)
-					}
-				}
-			}
+			accessible(t, w)
 			if state.name != "a full room" {
 				return
 			}

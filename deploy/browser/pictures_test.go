@@ -8,6 +8,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +20,10 @@ import (
 	"github.com/parley-chat/parley/services/ingress/protocol/client"
 )
 
-var pictures = flag.String("pictures", "", "take the page's pictures for the documentation into this folder")
+var (
+	pictures = flag.String("pictures", "", "take the page's and the board's pictures for the documentation into this folder")
+	boardFor = flag.Duration("board", 100*time.Second, "how long the board in the pictures has watched")
+)
 
 // TestPictures takes the pictures of the documentation; `make pictures` calls it.
 func TestPictures(t *testing.T) {
@@ -53,6 +57,72 @@ func TestPictures(t *testing.T) {
 	w.say("Stuck behind the crane, two minutes more.")
 	w.is("that it waits", `document.querySelector('#pending [data-state="waiting"]')`)
 	w.shoot("offline")
+}
+
+// TestBoardPictures takes those of the status board: three edges under a little load.
+func TestBoardPictures(t *testing.T) {
+	if *pictures == "" {
+		t.Skip("only by make pictures")
+	}
+	c := start(t, cluster.Config{Ingress: 3, Chat: 2, Notifiers: 2, Env: []string{"PARLEY_RATE=0"}})
+	board := open(t, c.Edges[0].URL+"/status")
+	board.is("three edges", threeEdges)
+	board.enter("#room-input", "harbour")
+	ctx, cancel := context.WithCancel(t.Context())
+	var crowd sync.WaitGroup
+	for i := range 42 { // who comes one after the other, writes now and then, and may go
+		name := []string{"Ada", "Mina", "Tomás", "zoë"}[i%4]
+		if i >= 4 {
+			name = fmt.Sprintf("guest-%02d", i)
+		}
+		crowd.Go(func() { visit(ctx, t, c.Edges[[]int{0, 1, 1, 2, 2, 2}[i%6]].URL, name, i) })
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(*boardFor):
+	}
+	board.is("a picture's worth", `document.querySelectorAll('#people li').length === 4 && document.querySelectorAll('#latency-plot path.p99').length > 0`)
+	board.read(`scrollTo(0, 0); ''`)
+	board.shootAt("board", [][2]int64{{360, 740}, {1280, 1300}})
+	cancel()
+	crowd.Wait()
+}
+
+// visit is one user of the board's picture.
+func visit(ctx context.Context, t *testing.T, url, name string, i int) {
+	pause := func(d time.Duration) bool {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(d):
+			return true
+		}
+	}
+	if i >= 4 && !pause(time.Duration(i)*(*boardFor)/70) {
+		return
+	}
+	c, err := client.Dial(ctx, client.Config{URLs: []string{url}, User: name})
+	if err != nil {
+		if ctx.Err() == nil {
+			t.Error(err)
+		}
+		return
+	}
+	defer c.Close()
+	room := "harbour"
+	if i >= 4 {
+		room = fmt.Sprintf("berth-%d", i%7)
+	}
+	r, err := c.Join(ctx, room, client.JoinOptions{OnEvent: func(protocol.Frame) {}})
+	for n := 0; err == nil; n++ {
+		_, err = r.Send(ctx, map[string]string{"text": "all is well"})
+		if err == nil && !pause(time.Duration(300+170*((i*7+n*3)%11))*time.Millisecond) {
+			return
+		}
+	}
+	if ctx.Err() == nil {
+		t.Errorf("%s: %v", name, err)
+	}
 }
 
 // converse has a few people talk, so that a picture shows what a room is for.
@@ -101,11 +171,16 @@ func enter(ctx context.Context, t *testing.T, c *client.Client, room string) *cl
 // shoot takes the window at both widths in both schemes.
 func (w *window) shoot(name string) {
 	w.t.Helper()
-	for _, size := range [][2]int64{{360, 740}, {1280, 800}} {
+	w.shootAt(name, [][2]int64{{360, 740}, {1280, 800}})
+}
+
+func (w *window) shootAt(name string, sizes [][2]int64) {
+	w.t.Helper()
+	for _, size := range sizes {
 		for _, scheme := range []string{"light", "dark"} {
 			w.look(size[0], size[1], scheme)
-			w.read(`document.activeElement?.blur(); document.querySelector('#jump').hidden || document.querySelector('#jump').click();
-				new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(''), 200))))`)
+			w.read(`document.activeElement?.blur(); document.querySelector('#jump:not([hidden])')?.click();
+				new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(''), 400))))`)
 			ctx, cancel := context.WithTimeout(w.ctx, patience(20*time.Second))
 			raw, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 			cancel()

@@ -111,6 +111,7 @@ func reloadUnsent(t *testing.T, c *cluster.Cluster, door *front, alice, bob *win
 	alice.line(true)
 	alice.say("kept over a reload")
 	alice.is("that it waits", `document.querySelectorAll('#pending [data-state="waiting"]').length === 1`)
+	alice.read(stored(1))
 	alice.do("reload", chromedp.Reload())
 	door.shut.Store(false)
 	bob.is("the message", shows("alice", "kept over a reload"))
@@ -126,6 +127,7 @@ func reloadUnanswered(t *testing.T, c *cluster.Cluster, _ *front, alice, bob *wi
 	}
 	alice.say("sent into the silence")
 	alice.is("that it is being sent", `document.querySelectorAll('#pending [data-state="sending"]').length === 1`)
+	alice.read(stored(1))
 	alice.do("reload", chromedp.Reload())
 	alice.is("that the line is up", online)
 	if err := c.Chats[0].Resume(); err != nil {

@@ -55,6 +55,7 @@ var libraries = []string{
 var table = []rule{
 	{packages: "shared/event", bare: true},
 	{packages: "shared/topic", may: []string{"shared/event", "shared/bus"}, bare: true},
+	{packages: "shared/status", may: []string{"shared/event", "shared/topic", "shared/bus"}, bare: true},
 	{packages: "shared/bus", may: []string{watermill}},
 	{packages: "shared/bus/membus", may: []string{"shared/bus", watermill}},
 	{packages: "shared/bus/redisbus", may: []string{"shared/bus", "shared/redisclient", watermill, redisstream, goRedis}},
@@ -86,9 +87,9 @@ var table = []rule{
 	{packages: "services/ingress/cmd/*", may: []string{"services/ingress", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
 	{packages: "services/chat/cmd/*", may: []string{"services/chat", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
 	{packages: "services/notifier/cmd/*", may: []string{"services/notifier", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
-	{packages: "services/ingress", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "shared/tracing", "services/ingress/protocol/...", "services/ingress/web", "services/ingress/internal/...", chi}},
-	{packages: "services/chat", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "shared/tracing", "services/chat/internal/...", chi}},
-	{packages: "services/notifier", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/process", "shared/tracing", "services/notifier/internal/...", chi}},
+	{packages: "services/ingress", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/ingress/protocol/...", "services/ingress/web", "services/ingress/internal/...", chi}},
+	{packages: "services/chat", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/chat/internal/...", chi}},
+	{packages: "services/notifier", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/notifier/internal/...", chi}},
 
 	// What stands around the services may use anything, but messaging only through the bus.
 	{packages: "deploy/...", may: []string{"*/..."}, never: []string{watermill, redisstream}},

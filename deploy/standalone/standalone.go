@@ -58,16 +58,17 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 	p.Health.Add("bus", b.Health())
 
 	rooms, err := chat.New(cfg.Chat, b, chat.Options{
-		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true})
+		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {
 		return err
 	}
 	people, err := notifier.New(cfg.Notifier, b, notifier.Options{
-		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true})
+		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {
 		return err
 	}
-	edge, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Health: p.Health, SharedBus: true})
+	edge, err := ingress.New(cfg.Ingress, b, ingress.Options{
+		Node: cfg.Node, AdminToken: cfg.AdminToken, Status: cfg.StatusEvery, Logger: p.Log, Registry: p.Metrics, Health: p.Health, Traces: p.Traces, SharedBus: true})
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 
 func greeting(cfg Config, address string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  Parley is at http://%s: open it in two windows and chat.\n", address)
+	fmt.Fprintf(&b, "\n  Parley is at http://%s: open it in two windows and chat.\n  The status board is at http://%s/status.\n", address, address)
 	if cfg.Ingress.Auth == "dev" {
 		fmt.Fprintf(&b, "  Dev auth: whoever connects may call himself what he likes.\n")
 	}

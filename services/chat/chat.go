@@ -24,6 +24,7 @@ import (
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/process"
+	"github.com/parley-chat/parley/shared/status"
 	"github.com/parley-chat/parley/shared/topic"
 	"github.com/parley-chat/parley/shared/tracing"
 )
@@ -68,6 +69,7 @@ type Options struct {
 	Traces   trace.TracerProvider  // nil: no traces
 	// SharedBus: somebody else runs the bus, for more services than this one.
 	SharedBus bool
+	Status    time.Duration // how often its measures are said for status boards; 0: never
 }
 
 // Service is chat. Its methods are safe for concurrent use.
@@ -76,6 +78,7 @@ type Service struct {
 	limits  room.Limits
 	bus     *bus.Bus
 	shared  bool
+	status  time.Duration
 	store   *store.Store
 	log     *slog.Logger
 	metrics *metrics
@@ -83,9 +86,12 @@ type Service struct {
 	settled chan struct{} // closed when the store agreed to the number of partitions
 	over    chan struct{} // closed when Run ends
 
+	counts counts
+
 	mu      sync.Mutex
 	ending  bool
-	holding sync.WaitGroup // partitions open; added to under mu while not ending
+	waiting map[int]struct{} // partitions whose log has failed
+	holding sync.WaitGroup   // partitions open; added to under mu while not ending
 }
 
 // New registers chat with the bus, whose Run must not have been called. The bus
@@ -112,8 +118,8 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	s := &Service{
 		cfg:    cfg,
 		limits: room.Limits{Keep: cfg.RetentionCount, DedupeEntries: cfg.DedupeEntries, DedupeAge: cfg.DedupeAge},
-		bus:    b, shared: o.SharedBus, store: logs, log: o.Logger, metrics: m, tracer: tracing.New(o.Traces, "chat"),
-		settled: make(chan struct{}), over: make(chan struct{}),
+		bus:    b, shared: o.SharedBus, status: o.Status, store: logs, log: o.Logger, metrics: m, tracer: tracing.New(o.Traces, "chat"),
+		settled: make(chan struct{}), over: make(chan struct{}), waiting: map[int]struct{}{},
 	}
 	bus.Own(b, topic.Commands(), topic.Chat, func(ctx context.Context, p bus.Partition) (bus.Consumer[event.Command], error) {
 		return s.open(ctx, p)
@@ -131,6 +137,11 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() {
+		status.Run(ctx, status.Config{Bus: s.bus, Service: "chat", Group: topic.Chat, Every: s.status, Fill: s.measure, Logger: s.log})
+	})
 	if !s.shared {
 		return s.bus.Run(ctx)
 	}

@@ -45,7 +45,7 @@ func (p *partition) decide(o *outcome, c event.Command) {
 	case c.Leave != nil:
 		e.Left = &event.RoomLeft{Clean: c.Leave.Clean}
 	case c.Members != nil:
-		e.Members = c.Members
+		e.Members = &event.ListMembers{Sessions: c.Members.Sessions && c.User == event.Operator}
 	case c.Find != nil:
 		e.Find = c.Find
 	case c.Type != nil:

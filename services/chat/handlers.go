@@ -212,7 +212,9 @@ func (p *partition) decideAll(ctx context.Context, commands []event.Command) (er
 		if err := p.append(ctx, o.writes, spans); err != nil {
 			return err
 		}
-		p.s.metrics.append.Observe(time.Since(started).Seconds())
+		took := time.Since(started)
+		p.s.metrics.append.Observe(took.Seconds())
+		p.s.counts.appended(o.entries, took)
 		p.s.metrics.batch.Observe(float64(o.entries))
 		for _, w := range o.writes {
 			p.rooms.peek(w.Room).Appended()

@@ -106,6 +106,7 @@ func (p *partition) Close() {
 	p.writer.Close()
 	p.s.metrics.rooms.DeleteLabelValues(p.label)
 	p.s.metrics.healthy.DeleteLabelValues(p.label)
+	p.s.waits(p.number, false)
 	p.s.holding.Done()
 }
 
@@ -299,10 +300,12 @@ func (p *partition) report(err error) error {
 		p.ill = false
 		p.slog.Info("partition works again")
 		p.s.metrics.healthy.WithLabelValues(p.label).Set(1)
+		p.s.waits(p.number, false)
 	case err != nil && !p.ill:
 		p.ill = true
 		p.slog.Warn("partition waits", "err", err)
 		p.s.metrics.healthy.WithLabelValues(p.label).Set(0)
+		p.s.waits(p.number, true)
 	}
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrLost) {
 		return fmt.Errorf("%w: %w", bus.ErrUnavailable, err)

@@ -226,7 +226,7 @@ func (s *session) presence(q *protocol.Request, room event.RoomID) {
 	c := s.command(room)
 	r := &request{id: q.ID, kind: q.Type, room: room}
 	if q.Room != "" {
-		c.Members = &event.ListMembers{}
+		c.Members = &event.ListMembers{Sessions: s.operator()}
 	} else {
 		r.user = event.UserID(q.User)
 		c.Find = &event.FindUser{User: r.user}

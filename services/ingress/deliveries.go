@@ -78,6 +78,8 @@ func (s *Service) deliver(d *event.Delivery, w *wakes) {
 		s.volatile(d, w, protocol.AppendSignal(nil, &protocol.Signal{Room: string(d.Room), From: string(d.From), Body: d.Signal.Body}))
 	case d.Presence != nil:
 		s.tellRoom(d.Room, "", w, presenceFrame(d.Room, d.Presence))
+	case d.Measured != nil:
+		s.onMeasured(d, w)
 	case d.Replaced != nil:
 		s.onReplaced(d)
 	case d.Synced != nil:
@@ -123,14 +125,23 @@ func (s *Service) reply(d *event.Delivery, w *wakes, frame func(*session, *reque
 		return
 	}
 	s.metrics.answered(r, time.Now())
-	if r.id != 0 {
-		ss.pushLater(frame(ss, r), w)
+	if r.id == 0 {
+		return
 	}
+	at := int64(0)
+	if r.kind == protocol.TypeSend && d.Posted != nil {
+		at = max(int64(r.at.Sub(s.began)), 1)
+	}
+	ss.pushLater(frame(ss, r), at, w)
 }
 
-// pushLater queues a frame that the batch's end wakes the writer for.
-func (s *session) pushLater(frame []byte, w *wakes) {
-	if s.out.push(frame) {
+// answered is told that the answer to a send which came at that time is written now.
+func (s *Service) answered(at int64) { s.counts.sent(time.Duration(s.clock() - at)) }
+
+// pushLater queues a frame that the batch's end wakes the writer for; at is that of
+// outbox.pushSent.
+func (s *session) pushLater(frame []byte, at int64, w *wakes) {
+	if s.out.pushSent(frame, at) {
 		w.add(s)
 		return
 	}

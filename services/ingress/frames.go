@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -67,7 +68,7 @@ func joinedFrame(r *request, j *event.RoomJoined) []byte {
 func membersFrame(r *request, m *event.MembersListed) []byte {
 	out := protocol.Presence{ID: r.id, Room: string(r.room), Count: m.Count, N: m.N, Users: make([]protocol.UserPresence, len(m.Users))}
 	for i, u := range m.Users {
-		out.Users[i] = protocol.UserPresence{User: string(u.User), Sessions: u.Sessions, Since: u.Since}
+		out.Users[i] = protocol.UserPresence{User: string(u.User), Sessions: u.Sessions, Since: u.Since, Held: u.Held, Nodes: texts(u.Nodes)}
 	}
 	return protocol.AppendPresence(nil, &out)
 }
@@ -94,6 +95,17 @@ func presenceFrame(room event.RoomID, p *event.PresenceChanged) []byte {
 		out.On, out.Off = texts(p.On), texts(p.Off)
 	}
 	return protocol.AppendPresenceEvent(nil, &out)
+}
+
+// statusFrame shows measures as they are said on the bus.
+func statusFrame(d *event.Delivery) []byte {
+	samples := make([]json.RawMessage, 0, len(d.Measured.Samples))
+	for i := range d.Measured.Samples {
+		if raw, err := json.Marshal(&d.Measured.Samples[i]); err == nil { // they are plain: it never fails
+			samples = append(samples, raw)
+		}
+	}
+	return protocol.AppendStatus(nil, &protocol.Status{Room: string(d.Room), Samples: samples})
 }
 
 func refusal(r *event.Refusal) *protocol.Error {

@@ -32,6 +32,14 @@ func (s *session) hello(q protocol.Request, bad *protocol.Error) bool {
 		q.Token = s.bearer
 	}
 	s.bearer = ""
+	if q.Admin != "" {
+		if refusal := s.svc.admit(q.Admin); refusal != nil {
+			refusal.ID = q.ID
+			return s.refuse(protocol.CloseUnauth, refusal)
+		}
+		s.welcome(&q, identity.Identity{User: string(event.Operator)})
+		return true
+	}
 	who, err := s.verify(identity.Credentials{Token: q.Token, User: q.User})
 	if err != nil {
 		code := closeFor(err)
@@ -118,7 +126,7 @@ func expiresMS(at, now time.Time) int64 {
 
 // rejoin is a join for one of hello's rooms.
 func (s *session) rejoin(room string, at protocol.Cursor) {
-	if !protocol.ValidRoom(room) {
+	if !protocol.ValidRoom(room) && room != protocol.StatusRoom {
 		s.pushError(&protocol.Error{Room: room, Code: protocol.BadRequest, Message: "not a room name: " + protocol.RoomRule})
 		return
 	}

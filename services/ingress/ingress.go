@@ -30,6 +30,7 @@ import (
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/process"
+	"github.com/parley-chat/parley/shared/status"
 	"github.com/parley-chat/parley/shared/topic"
 	"github.com/parley-chat/parley/shared/tracing"
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,7 +44,11 @@ type Options struct {
 	Logger   *slog.Logger          // nil: nothing is logged
 	Registry prometheus.Registerer // nil: no metrics
 	Traces   trace.TracerProvider  // nil: no traces
-	Health   *process.Health       // shown at the public /readyz, and given the edge's checks; nil: a new one
+	// AdminToken opens operators' sessions, which watch the status board; empty: in dev auth
+	// anybody may, else nobody.
+	AdminToken process.Secret
+	Status     time.Duration   // how often its measures are said for status boards; 0: never
+	Health     *process.Health // shown at the public /readyz, and given the edge's checks; nil: a new one
 	// SharedBus: somebody else runs the bus, for more services than this one, and
 	// goes on until this one's Run has returned.
 	SharedBus bool
@@ -51,14 +56,16 @@ type Options struct {
 
 // Service is one edge. Make it with New, run it once.
 type Service struct {
-	cfg      Config
-	bus      *bus.Bus
-	shared   bool
-	name     string
-	log      *slog.Logger
-	health   *process.Health
-	listener net.Listener
-	began    time.Time
+	cfg        Config
+	bus        *bus.Bus
+	shared     bool
+	name       string
+	adminToken process.Secret
+	status     time.Duration
+	log        *slog.Logger
+	health     *process.Health
+	listener   net.Listener
+	began      time.Time
 
 	verifier identity.Verifier
 	limits   protocol.Limits
@@ -66,6 +73,7 @@ type Service struct {
 	commands bus.Topic[event.Command]
 	metrics  *metrics
 	tracer   *tracing.Tracer
+	counts   counts
 
 	server     *socket.Server
 	wheel      *socket.Wheel
@@ -88,7 +96,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, bus: b, shared: o.SharedBus, name: o.Node, log: o.Logger, health: o.Health, listener: o.Listener,
+		cfg: cfg, bus: b, shared: o.SharedBus, name: o.Node, adminToken: o.AdminToken, status: o.Status, log: o.Logger, health: o.Health, listener: o.Listener,
 		tracer: tracing.New(o.Traces, "ingress"),
 		began:  time.Now(), limits: cfg.limits(), bounds: cfg.bounds(), commands: topic.Commands(),
 		wheel: socket.NewWheel(wheelTick, wheelTurn),
@@ -167,6 +175,9 @@ func (s *Service) Run(ctx context.Context) error {
 	life.Go(func() { s.runSyncs(inner) })
 	life.Go(func() { s.runShrinks(inner) })
 	life.Go(func() { s.warnDev(inner) })
+	life.Go(func() {
+		status.Run(inner, status.Config{Bus: s.bus, Service: "ingress", Group: topic.Edge, Every: s.status, Fill: s.measure, Logger: s.log})
+	})
 	nodeCtx, stopNode := context.WithCancel(inner)
 	named.Go(func() { s.runNode(nodeCtx) })
 

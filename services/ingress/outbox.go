@@ -14,15 +14,25 @@ type outbox struct {
 	maxBytes  int
 
 	mu     sync.Mutex
-	frames [][]byte
+	frames []queued
 	bytes  int
 	dirty  []*subscription
 	shut   bool // nothing more is taken
 }
 
+// queued is a frame that waits. at is not zero for the answer to a send: when that
+// came, by the service's clock.
+type queued struct {
+	frame []byte
+	at    int64
+}
+
 // push queues a frame. It is false when the queue is over its bounds: the client
 // does not read its replies, and is closed.
-func (o *outbox) push(frame []byte) bool {
+func (o *outbox) push(frame []byte) bool { return o.pushSent(frame, 0) }
+
+// pushSent is push for the answer to a send.
+func (o *outbox) pushSent(frame []byte, at int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -33,7 +43,7 @@ func (o *outbox) push(frame []byte) bool {
 		o.frames, o.bytes = nil, 0
 		return false
 	}
-	o.frames = append(o.frames, frame)
+	o.frames = append(o.frames, queued{frame, at})
 	o.bytes += len(frame)
 	return true
 }
@@ -45,7 +55,7 @@ func (o *outbox) offer(frame []byte) (taken bool) {
 	if o.shut || len(o.frames) >= o.maxFrames/2 || o.bytes+len(frame) > o.maxBytes/2 {
 		return false
 	}
-	o.frames = append(o.frames, frame)
+	o.frames = append(o.frames, queued{frame: frame})
 	o.bytes += len(frame)
 	return true
 }
@@ -55,7 +65,7 @@ func (o *outbox) last(frame []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.shut && frame != nil {
-		o.frames = append(o.frames, frame)
+		o.frames = append(o.frames, queued{frame: frame})
 		o.bytes += len(frame)
 	}
 	o.shut = true
@@ -77,14 +87,18 @@ func (o *outbox) touch(sub *subscription) (news bool) {
 
 // take appends queued frames to buf, up to limit, and hands out the dirty
 // subscriptions when none is left: replies go before entries, so that joined
-// comes before the room's first one.
-func (o *outbox) take(buf []byte, limit int) ([]byte, []*subscription) {
+// comes before the room's first one. sent (may be nil) is told of answers to sends.
+func (o *outbox) take(buf []byte, limit int, sent func(at int64)) ([]byte, []*subscription) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := 0
 	for n < len(o.frames) && len(buf) < limit {
-		buf = append(append(buf, o.frames[n]...), '\n')
-		o.bytes -= len(o.frames[n])
+		q := &o.frames[n]
+		buf = append(append(buf, q.frame...), '\n')
+		o.bytes -= len(q.frame)
+		if q.at != 0 && sent != nil {
+			sent(q.at)
+		}
 		n++
 	}
 	if n < len(o.frames) {

@@ -17,7 +17,7 @@ func TestOutboxBounds(t *testing.T) {
 	if !o.push([]byte("z")) {
 		t.Error("a shut outbox must not be reported again")
 	}
-	if buf, _ := o.take(nil, 1000); len(buf) != 0 {
+	if buf, _ := o.take(nil, 1000, nil); len(buf) != 0 {
 		t.Errorf("a shut outbox still held %q", buf)
 	}
 }
@@ -41,11 +41,11 @@ func TestOutboxHoldsEntriesBackUntilRepliesAreOut(t *testing.T) {
 	if !o.touch(sub) || o.touch(sub) {
 		t.Error("a subscription is news once")
 	}
-	buf, dirty := o.take(nil, 3)
+	buf, dirty := o.take(nil, 3, nil)
 	if string(buf) != "aaaa\n" || dirty != nil {
 		t.Errorf("took %q and %d subscriptions", buf, len(dirty))
 	}
-	if buf, dirty = o.take(nil, 100); string(buf) != "bbbb\n" || len(dirty) != 1 {
+	if buf, dirty = o.take(nil, 100, nil); string(buf) != "bbbb\n" || len(dirty) != 1 {
 		t.Errorf("took %q and %d subscriptions", buf, len(dirty))
 	}
 	if !o.touch(sub) {
@@ -60,7 +60,7 @@ func TestOutboxLastWord(t *testing.T) {
 	if !o.push([]byte("c")) || o.offer([]byte("d")) {
 		t.Error("a shut outbox takes nothing and complains of nothing")
 	}
-	if buf, _ := o.take(nil, 100); string(buf) != "a\nb\n" {
+	if buf, _ := o.take(nil, 100, nil); string(buf) != "a\nb\n" {
 		t.Errorf("took %q", buf)
 	}
 }

@@ -114,8 +114,11 @@ func (p *partition) drop(s *session, room event.RoomID) {
 	}
 }
 
-// opened sends the session's row.
+// opened sends the session's row; an operator's is nobody's.
 func (p *partition) opened(s *session) {
+	if s.operator() {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.ended.Load() {

@@ -115,14 +115,16 @@ func (r *room) reset(h event.RoomHead, w *wakes) {
 	r.account()
 }
 
-// next appends what follows the cursor of a subscription.
-func (r *room) next(sub *subscription, buf []byte, limit int) (_ []byte, more bool) {
+// next appends what follows the cursor of a subscription: n entries.
+func (r *room) next(sub *subscription, buf []byte, limit int) (_ []byte, n int, more bool) {
 	r.mu.Lock()
 	if sub.index < 0 {
 		r.mu.Unlock()
-		return buf, false
+		return buf, 0, false
 	}
+	before := sub.cursor.Given
 	buf, state := r.log.Next(&sub.cursor, buf, limit)
+	n = int(sub.cursor.Given - before)
 	if state == ring.Behind && !sub.waits {
 		sub.waits = true
 		r.waiting = append(r.waiting, sub)
@@ -134,7 +136,7 @@ func (r *room) next(sub *subscription, buf []byte, limit int) (_ []byte, more bo
 		r.hub.svc.metrics.hits.Inc()
 	}
 	r.hub.ask(r, ask)
-	return buf, state == ring.More
+	return buf, n, state == ring.More
 }
 
 // checkUp is the wheel's turn for a room, once a minute: it compares the list of

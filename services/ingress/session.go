@@ -55,16 +55,22 @@ func (s *Service) newSession(c *socket.Conn, bearer string) *session {
 // Fill is socket.Handler: replies first, then each room's entries after the
 // session's cursor.
 func (s *session) Fill(buf []byte, limit int) []byte {
-	buf, dirty := s.out.take(buf, limit)
+	buf, dirty := s.out.take(buf, limit, s.svc.answered)
+	given := 0
 	for _, sub := range dirty {
 		if len(buf) >= limit {
 			s.out.touch(sub)
 			continue
 		}
 		var more bool
-		if buf, more = sub.room.next(sub, buf, limit); more {
+		var n int
+		if buf, n, more = sub.room.next(sub, buf, limit); more {
 			s.out.touch(sub)
 		}
+		given += n
+	}
+	if given > 0 {
+		s.svc.counts.deliveries.Add(uint64(given))
 	}
 	return buf
 }

@@ -36,6 +36,9 @@ func (p *partition) on(now int64, e *event.Event) {
 	case e.Joined != nil:
 		p.state.Joined(now, e.Room, e.Who)
 		p.reply(e, event.Delivery{Joined: e.Joined}) // behind the row: no message falls in between
+		if e.Room == event.StatusRoom {
+			p.showPast(now, e)
+		}
 	case e.Left != nil:
 		p.state.Left(now, e.Room, e.Who, e.Left.Clean)
 	case e.Typing != nil:
@@ -44,6 +47,9 @@ func (p *partition) on(now int64, e *event.Event) {
 		p.onVolatile(now, e, event.Delivery{Signal: e.Signal})
 	case e.Members != nil:
 		listed := p.state.Members(now, e.Room)
+		if e.Members.Sessions {
+			p.state.Connections(e.Room, &listed)
+		}
 		p.reply(e, event.Delivery{Members: &listed})
 	case e.Find != nil:
 		p.onFindUser(e)
@@ -57,6 +63,8 @@ func (p *partition) on(now int64, e *event.Event) {
 		p.onNodeSynced(now, e)
 	case e.Trace != nil:
 		p.onMessageTrace(now, e)
+	case e.Measured != nil:
+		p.onMeasured(now, e)
 	case e.Epoch != nil:
 		p.state.Each(func(n event.NodeID) { p.deliver(n, event.Delivery{At: e.At, Epoch: e.Epoch}) })
 	default:

@@ -23,6 +23,7 @@ import (
 
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
+	"github.com/parley-chat/parley/shared/status"
 	"github.com/parley-chat/parley/shared/topic"
 	"github.com/parley-chat/parley/shared/tracing"
 
@@ -46,6 +47,7 @@ type Options struct {
 	Traces   trace.TracerProvider  // nil: no traces
 	// SharedBus: somebody else runs the bus, for more services than this one.
 	SharedBus bool
+	Status    time.Duration // how often its measures are said for status boards; 0: never
 }
 
 // projection is what the notifier needs of the registry.
@@ -69,6 +71,7 @@ type Service struct {
 	cfg      Config
 	bus      *bus.Bus
 	shared   bool
+	status   time.Duration
 	log      *slog.Logger
 	registry projection
 	metrics  *metrics
@@ -88,6 +91,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 		cfg:        cfg.withDefaults(),
 		bus:        b,
 		shared:     o.SharedBus,
+		status:     o.Status,
 		log:        o.Logger,
 		tracer:     tracing.New(o.Traces, "notifier"),
 		began:      time.Now(),
@@ -113,6 +117,9 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watch(work) })
 	wg.Go(func() { s.tick(work) })
+	wg.Go(func() {
+		status.Run(ctx, status.Config{Bus: s.bus, Service: "notifier", Group: topic.Notifier, Every: s.status, Fill: s.measure, Logger: s.log})
+	})
 	var err error
 	if s.shared {
 		<-ctx.Done()

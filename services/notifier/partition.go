@@ -10,6 +10,7 @@ import (
 
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
+	"github.com/parley-chat/parley/shared/status"
 	"github.com/parley-chat/parley/shared/topic"
 
 	"github.com/parley-chat/parley/services/notifier/internal/presence"
@@ -35,6 +36,7 @@ type partition struct {
 	touched     []*port        // with something pending
 	nodes       []event.NodeID // reused
 	unknownSaid time.Time
+	past        past
 }
 
 // port is the way to one node.
@@ -88,7 +90,11 @@ func (p *partition) Close() {
 }
 
 // Missed is told that events are gone for good: every node says anew what it has.
+// Measures that are gone are no loss.
 func (p *partition) Missed(_ context.Context, scope string) {
+	if status.Spoke(scope) {
+		return // the next one says more
+	}
 	p.s.log.Warn("events are missing: all nodes are asked to sync", "partition", p.owner.Partition, "scope", scope)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +172,7 @@ func (p *partition) deliver(node event.NodeID, d event.Delivery) {
 		to = &port{topic: topic.Deliveries(node)}
 		p.ports[node] = to
 	}
-	volatile := d.Typing != nil || d.Signal != nil
+	volatile := d.Typing != nil || d.Signal != nil || d.Measured != nil
 	if volatile && bus.Over(p.s.bus, to.topic, d) {
 		p.s.metrics.skipped.WithLabelValues("overloaded").Inc()
 		return

@@ -14,10 +14,11 @@ import (
 // partitions shows as ready, and one whose broker does not deliver does not.
 type probe struct {
 	back atomic.Int64 // Unix ms of the last one that came back
+	trip atomic.Int64 // how long it took, ns
 }
 
 type ping struct {
-	At int64 `json:"at"`
+	At int64 `json:"at"` // Unix ns
 }
 
 const (
@@ -56,7 +57,7 @@ func (b *Bus) runProbe(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		send := func() { _ = Enqueue(w, t, nil, ping{At: time.Now().UnixMilli()}) }
+		send := func() { _ = Enqueue(w, t, nil, ping{At: time.Now().UnixNano()}) }
 		send()
 		b.every(ctx, probeEvery, send)
 		return nil
@@ -65,7 +66,9 @@ func (b *Bus) runProbe(ctx context.Context) error {
 }
 
 func (p *probe) Consume(_ context.Context, batch []ping) error {
-	p.back.Store(time.Now().UnixMilli())
+	now := time.Now()
+	p.back.Store(now.UnixMilli())
+	p.trip.Store(max(now.UnixNano()-batch[len(batch)-1].At, 0))
 	return nil
 }
 func (*probe) Missed(context.Context, string) {}

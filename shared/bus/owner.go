@@ -255,6 +255,7 @@ func (o *owner) begin(ctx context.Context, number int, generation uint64, asked 
 	}
 	o.used[number] = generation
 	o.owned[number] = h
+	o.bus.noteHeld(o.heldAs(h), true)
 	o.unchecked = true
 	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, "taken").Inc()
 	o.bus.metrics.owned.WithLabelValues(o.topic, o.group).Inc()
@@ -289,6 +290,7 @@ func (o *owner) release(ctx context.Context, h *holding) {
 	h.end()
 	o.releaseLease(ctx, h)
 	delete(o.owned, h.partition.Number)
+	o.bus.noteHeld(o.heldAs(h), false)
 	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, how).Inc()
 	o.bus.metrics.owned.WithLabelValues(o.topic, o.group).Dec()
 	o.log.Info("partition "+how, "partition", h.partition.Number, "generation", h.partition.Generation)

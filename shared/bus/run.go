@@ -31,6 +31,7 @@ type Bus struct {
 	misuse        error // of Own or Handle, told by Run
 	running       bool
 	writers       map[*Writer]struct{}
+	held          map[Held]struct{}
 }
 
 // New makes a bus on the backend, which stays the caller's: it is closed after
@@ -46,6 +47,7 @@ func New(backend Backend, cfg Config) (*Bus, error) {
 		depths:  newDepths(),
 		probe:   &probe{},
 		writers: map[*Writer]struct{}{},
+		held:    map[Held]struct{}{},
 	}
 	if b.metrics, err = newMetrics(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("bus metrics: %w", err)

@@ -55,7 +55,9 @@ type ReadHistory struct {
 }
 
 // ListMembers asks who is in the room.
-type ListMembers struct{}
+type ListMembers struct {
+	Sessions bool `json:"sessions,omitempty"` // also how each member is connected; for operators
+}
 
 // FindUser asks for the sessions of a user.
 type FindUser struct {

@@ -30,6 +30,7 @@ type Delivery struct {
 	SyncAsk  *SyncAsked       `json:"syncAsk,omitempty"`
 	Epoch    *EpochChanged    `json:"epoch,omitempty"`
 	Trace    *MessageTrace    `json:"trace,omitempty"`
+	Measured *MeasuresSaid    `json:"measured,omitempty"`
 }
 
 // MembersListed answers `presence {room}`. Users has at most 200; Count is of users.
@@ -44,6 +45,15 @@ type Member struct {
 	User     UserID `json:"user"`
 	Sessions int    `json:"sessions"`
 	Since    int64  `json:"since"` // Unix ms
+	// Held and Nodes are given only where ListMembers asks for Sessions.
+	Held  int      `json:"held,omitempty"`  // sessions whose line broke and that may resume
+	Nodes []NodeID `json:"nodes,omitempty"` // where the others are connected, one for each
+}
+
+// MeasuresSaid are measures for boards: with a Session what was said before it
+// came, without one what was said just now.
+type MeasuresSaid struct {
+	Samples []Measures `json:"samples"`
 }
 
 // UserFound answers `presence {user}`. Rows are given only to the user himself.

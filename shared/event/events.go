@@ -2,7 +2,8 @@ package event
 
 import "encoding/json"
 
-// Event is what chat says, on events-NN. Its Who and Request are the return
+// Event is what chat says, on events-NN, and beside it every process of itself
+// (Measured). Its Who and Request are the return
 // address of the command that caused it; Request 0 means that no reply is due.
 type Event struct {
 	Who
@@ -27,6 +28,7 @@ type Event struct {
 	Synced   *NodeSynced    `json:"synced,omitempty"`
 	Epoch    *EpochChanged  `json:"epoch,omitempty"`
 	Trace    *MessageTrace  `json:"trace,omitempty"`
+	Measured *Measures      `json:"measured,omitempty"` // volatile; in StatusRoom, and of any process
 }
 
 // MessagePosted: the entry is in the log. It goes to every edge with members of

@@ -85,7 +85,7 @@ func (e Event) Kind() string {
 		part{"joined", e.Joined != nil}, part{"left", e.Left != nil}, part{"page", e.Page != nil},
 		part{"members", e.Members != nil}, part{"find", e.Find != nil}, part{"typing", e.Typing != nil},
 		part{"signal", e.Signal != nil}, part{"opened", e.Opened != nil}, part{"closed", e.Closed != nil},
-		part{"synced", e.Synced != nil}, part{"epoch", e.Epoch != nil}, part{"trace", e.Trace != nil})
+		part{"synced", e.Synced != nil}, part{"epoch", e.Epoch != nil}, part{"trace", e.Trace != nil}, part{"measured", e.Measured != nil})
 }
 
 // Kind names the one part that is set; "" for an unknown kind.
@@ -95,11 +95,13 @@ func (d Delivery) Kind() string {
 		part{"joined", d.Joined != nil}, part{"page", d.Page != nil}, part{"members", d.Members != nil},
 		part{"found", d.Found != nil}, part{"typing", d.Typing != nil}, part{"signal", d.Signal != nil},
 		part{"presence", d.Presence != nil}, part{"replaced", d.Replaced != nil}, part{"synced", d.Synced != nil},
-		part{"syncAsk", d.SyncAsk != nil}, part{"epoch", d.Epoch != nil}, part{"trace", d.Trace != nil})
+		part{"syncAsk", d.SyncAsk != nil}, part{"epoch", d.Epoch != nil}, part{"trace", d.Trace != nil}, part{"measured", d.Measured != nil})
 }
 
 // Volatile tells whether the event may be dropped when it is old or a queue is full.
-func (e Event) Volatile() bool { return e.Typing != nil || e.Signal != nil || e.Trace != nil }
+func (e Event) Volatile() bool {
+	return e.Typing != nil || e.Signal != nil || e.Trace != nil || e.Measured != nil
+}
 
 // Volatile tells whether the command may be dropped when it is old or a queue is full.
 func (c Command) Volatile() bool { return c.Type != nil || c.Signal != nil || c.Trace != nil }

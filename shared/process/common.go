@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // defaultRedis is the engine that is used when nothing else is said.
@@ -26,15 +27,16 @@ type Config interface{ common() *Common }
 // max bound a number or a duration, match is a regular expression for the whole
 // of a string. Types Secret and URL can be given as a file, too.
 type Common struct {
-	Admin      string `default:"127.0.0.1:9100" help:"Operators' listener: health, metrics, pprof. 'off' for none."`
-	AdminToken Secret `help:"Bearer token for pprof and whatever changes something, when asked from another machine."`
-	Bus        URL    `default:"redis://127.0.0.1:6379/0" help:"The bus: redis://, rediss://, redis+sentinel://a,b/master, redis+cluster://a,b, nats://a,b, tls://a,b, or memory:// in the standalone program."`
-	Store      URL    `help:"Where rooms are kept; empty: the bus where that is Redis or memory, else redis://127.0.0.1:6379/0."`
-	Prefix     string `default:"parley" match:"[a-z0-9-]+" help:"Stands in front of every key and topic on the broker."`
-	Node       string `default:"${hostname}" match:"[a-zA-Z0-9_.-]{1,64}" help:"Name of this process in logs and topics."`
-	Partitions int    `default:"8" min:"1" max:"1000" help:"Number of partitions; fixed when the store is first used."`
-	LogLevel   string `default:"info" enum:"debug,info,warn,error" help:"Least severe level that is logged."`
-	LogFormat  string `default:"json" enum:"json,text" help:"Format of the log."`
+	Admin       string        `default:"127.0.0.1:9100" help:"Operators' listener: health, metrics, pprof. 'off' for none."`
+	AdminToken  Secret        `help:"Token for pprof and whatever changes something, when asked from another machine, and for the status board."`
+	Bus         URL           `default:"redis://127.0.0.1:6379/0" help:"The bus: redis://, rediss://, redis+sentinel://a,b/master, redis+cluster://a,b, nats://a,b, tls://a,b, or memory:// in the standalone program."`
+	Store       URL           `help:"Where rooms are kept; empty: the bus where that is Redis or memory, else redis://127.0.0.1:6379/0."`
+	Prefix      string        `default:"parley" match:"[a-z0-9-]+" help:"Stands in front of every key and topic on the broker."`
+	Node        string        `default:"${hostname}" match:"[a-zA-Z0-9_.-]{1,64}" help:"Name of this process in logs and topics."`
+	Partitions  int           `default:"8" min:"1" max:"1000" help:"Number of partitions; fixed when the store is first used."`
+	StatusEvery time.Duration `default:"1s" min:"0s" max:"5s" help:"How often this process says its measures for status boards; 0: never."`
+	LogLevel    string        `default:"info" enum:"debug,info,warn,error" help:"Least severe level that is logged."`
+	LogFormat   string        `default:"json" enum:"json,text" help:"Format of the log."`
 }
 
 func (c *Common) common() *Common { return c }

@@ -78,10 +78,11 @@ func describe(c *cluster.Cluster, dir string) {
 Two people on two edges:
   %s/?user=alice&room=general
   %s/?user=bob&room=general
+All of it, live: %s/status
 Anybody may be anyone here (dev auth), and all of it is gone at the end. Logs: %s
 Kill any process to see what the others do; Ctrl-C ends all.
 
-`, c.Edges[0].URL, c.Edges[len(c.Edges)-1].URL, dir)
+`, c.Edges[0].URL, c.Edges[len(c.Edges)-1].URL, c.Edges[0].URL, dir)
 }
 
 // watch says when a process ends, until ctx does.

@@ -129,6 +129,9 @@ func AppendPresenceEvent(dst []byte, p *PresenceEvent) []byte {
 // AppendMigrate appends a migrate event.
 func AppendMigrate(dst []byte, m *Migrate) []byte { return appendTyped(dst, TypeMigrate, m) }
 
+// AppendStatus appends a status event.
+func AppendStatus(dst []byte, s *Status) []byte { return appendTyped(dst, TypeStatus, s) }
+
 // AppendError appends an error reply.
 func AppendError(dst []byte, e *Error) []byte { return appendTyped(dst, TypeError, e) }
 

@@ -69,7 +69,7 @@ func (f *Frame) Err() *Error {
 func (f *Frame) Known() bool {
 	switch f.Type {
 	case TypeWelcome, TypeJoined, TypeOK, TypePage, TypeMessage, TypeReset, TypeGap, TypeTyping,
-		TypeSignal, TypePresence, TypePing, TypeMigrate, TypeError:
+		TypeSignal, TypePresence, TypePing, TypeMigrate, TypeStatus, TypeError:
 		return true
 	}
 	return false

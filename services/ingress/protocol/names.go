@@ -13,6 +13,10 @@ const (
 
 const nameLen = 128
 
+// StatusRoom is the one reserved name that a request may bear; only an operator
+// may join it.
+const StatusRoom = "~status"
+
 // ValidRoom reports whether s may name a room (RoomRule). Reserved names, which
 // begin with ~ or @, are not valid.
 func ValidRoom(s string) bool {

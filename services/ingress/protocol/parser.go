@@ -42,7 +42,7 @@ func (p *parser) request(r *Request) {
 	case TypeHello:
 		p.hello(r)
 	case TypeAuth:
-		r.Token = p.token()
+		r.Token = p.token(fToken, "token")
 		p.require(fToken, "token")
 	case TypeJoin:
 		p.join(r)
@@ -80,7 +80,8 @@ func (p *parser) kind() string {
 }
 
 func (p *parser) hello(r *Request) {
-	r.Token = p.token()
+	r.Token = p.token(fToken, "token")
+	r.Admin = p.token(fAdmin, "admin")
 	if r.User = p.text(fUser, "user", 0); r.User != "" && !ValidUser(r.User) {
 		p.fail(BadRequest, "user %s is not a user name: %s", clip(r.User), UserRule)
 	}
@@ -183,13 +184,13 @@ func (p *parser) text(f field, name string, limit int) string {
 	return s
 }
 
-func (p *parser) token() string {
+func (p *parser) token(f field, name string) string {
 	// A token that is too long is a bad token: the answer that ends a hello.
-	if n := len(p.raw[fToken]); n > p.limits.TokenBytes+2 {
-		p.fail(Unauthorized, "token is longer than %d bytes", p.limits.TokenBytes)
+	if n := len(p.raw[f]); n > p.limits.TokenBytes+2 {
+		p.fail(Unauthorized, "%s is longer than %d bytes", name, p.limits.TokenBytes)
 		return ""
 	}
-	return p.text(fToken, "token", 0)
+	return p.text(f, name, 0)
 }
 
 func (p *parser) room() string {
@@ -201,7 +202,7 @@ func (p *parser) room() string {
 		p.fail(BadRequest, "room must be a string")
 		return ""
 	}
-	if !ValidRoom(s) {
+	if !ValidRoom(s) && s != StatusRoom {
 		p.fail(BadRequest, "room %s is not a room name: %s", clip(s), RoomRule)
 		return ""
 	}

@@ -37,6 +37,7 @@ const (
 	TypeGap     = "gap"
 	TypePing    = "ping"
 	TypeMigrate = "migrate"
+	TypeStatus  = "status"
 	TypeError   = "error"
 )
 

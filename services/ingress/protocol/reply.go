@@ -108,6 +108,10 @@ type UserPresence struct {
 	User     string `json:"user"`
 	Sessions int    `json:"sessions"`
 	Since    int64  `json:"since"` // Unix milliseconds
+	// For operators only: sessions whose line broke and that may resume, and the nodes of
+	// the others, one for each.
+	Held  int      `json:"held,omitempty"`
+	Nodes []string `json:"nodes,omitempty"`
 }
 
 // SessionInfo is one of the asking user's own sessions.
@@ -135,4 +139,12 @@ type PresenceEvent struct {
 type Migrate struct {
 	ByMS int64  `json:"by_ms"`
 	URL  string `json:"url,omitempty"`
+}
+
+// Status carries measures to an operator in StatusRoom: what processes said of
+// themselves, the oldest first. A sample's fields are listed in docs/events.md;
+// later versions may add some. Volatile.
+type Status struct {
+	Room    string            `json:"room"`
+	Samples []json.RawMessage `json:"samples"`
 }

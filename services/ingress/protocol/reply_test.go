@@ -43,8 +43,14 @@ var golden = []struct {
 	{"typing", func(b []byte) []byte { return AppendTyping(b, &Typing{"g", "a"}) }, `{"type":"typing","room":"g","from":"a"}`},
 	{"signal", func(b []byte) []byte { return AppendSignal(b, &Signal{"g", "a", json.RawMessage(`{}`)}) }, `{"type":"signal","room":"g","from":"a","body":{}}`},
 	{"presence of a room", func(b []byte) []byte {
-		return AppendPresence(b, &Presence{ID: 6, Users: []UserPresence{{"a", 2, 5}}, Count: 1, N: 3})
+		return AppendPresence(b, &Presence{ID: 6, Users: []UserPresence{{User: "a", Sessions: 2, Since: 5}}, Count: 1, N: 3})
 	}, `{"type":"presence","id":6,"users":[{"user":"a","sessions":2,"since":5}],"count":1,"n":3}`},
+	{"presence for an operator", func(b []byte) []byte {
+		return AppendPresence(b, &Presence{ID: 6, Users: []UserPresence{{User: "a", Sessions: 2, Since: 5, Held: 1, Nodes: []string{"n"}}}, Count: 1})
+	}, `{"type":"presence","id":6,"users":[{"user":"a","sessions":2,"since":5,"held":1,"nodes":["n"]}],"count":1}`},
+	{"status", func(b []byte) []byte {
+		return AppendStatus(b, &Status{Room: StatusRoom, Samples: []json.RawMessage{json.RawMessage(`{"at":1}`)}})
+	}, `{"type":"status","room":"~status","samples":[{"at":1}]}`},
 	{"presence of an empty room", func(b []byte) []byte { return AppendPresence(b, &Presence{ID: 6, Users: []UserPresence{}}) },
 		`{"type":"presence","id":6,"users":[],"count":0}`},
 	{"presence of a user", func(b []byte) []byte {

@@ -15,6 +15,7 @@ type Request struct {
 	ID   uint64 `json:"id,omitempty"` // 0: the client wants no reply
 
 	Token  string            `json:"token,omitempty"`  // hello, auth
+	Admin  string            `json:"admin,omitempty"`  // hello of an operator: the edge's admin token, instead of token or user
 	User   string            `json:"user,omitempty"`   // hello in dev auth; presence of a person
 	Resume string            `json:"resume,omitempty"` // hello
 	Agent  string            `json:"agent,omitempty"`  // hello
@@ -36,6 +37,7 @@ const (
 	fType field = iota
 	fID
 	fToken
+	fAdmin
 	fUser
 	fResume
 	fAgent
@@ -59,6 +61,8 @@ func fieldOf(name []byte) field {
 		return fID
 	case "token":
 		return fToken
+	case "admin":
+		return fAdmin
 	case "user":
 		return fUser
 	case "resume":

@@ -20,6 +20,8 @@ func TestParseRequest(t *testing.T) {
 		want   Request
 	}{
 		{`{"type":"hello","id":1,"user":"alice"}`, Request{Type: "hello", ID: 1, User: "alice"}},
+		{`{"type":"hello","admin":"a"}`, Request{Type: "hello", Admin: "a"}},
+		{`{"type":"join","room":"~status"}`, Request{Type: "join", Room: StatusRoom}},
 		{`{"type":"hello","token":"t","resume":"r","agent":"web","rooms":{"a":{"epoch":"e","seq":0},"b~":{"seq":9,"epoch":"f"}}}`,
 			Request{Type: "hello", Token: "t", Resume: "r", Agent: "web", Rooms: map[string]Cursor{"a": {"e", 0}, "b~": {"f", 9}}}},
 		{`{"type":"hello"}`, Request{Type: "hello"}}, // the token may stand in a header
@@ -88,6 +90,8 @@ func TestParseRequestErrors(t *testing.T) {
 		{`{"type":"auth"}`, Error{Code: BadRequest, Message: "token is missing"}},
 		{`{"type":"auth","token":1}`, Error{Code: BadRequest, Message: "token must be a string"}},
 		{`{"type":"hello","token":"` + long(8193) + `"}`, Error{Code: Unauthorized, Message: "8192 bytes"}},
+		{`{"type":"hello","admin":7}`, Error{Code: BadRequest, Message: "admin"}},
+		{`{"type":"join","room":"~other"}`, Error{Code: BadRequest, Message: "room"}},
 		{`{"type":"hello","user":"~root"}`, Error{Code: BadRequest, Message: "user"}},
 		{`{"type":"hello","user":"a\u0000b"}`, Error{Code: BadRequest, Message: "control"}},
 		{`{"type":"hello","rooms":[]}`, Error{Code: BadRequest, Message: "rooms must be"}},

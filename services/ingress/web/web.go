@@ -1,4 +1,4 @@
-// Package web serves the chat page and the JavaScript client from the binary, under headers that leave injected script
+// Package web serves the chat page, the status board and the JavaScript client from the binary, under headers that leave injected script
 // nothing to do. The files are plain ES modules and CSS: what is in this folder is what the browser gets.
 package web
 
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-//go:embed index.html style.css logo.svg client.js app/*.js client/*.js
+//go:embed index.html style.css logo.svg client.js app/*.js client/*.js board/*.html board/*.css board/*.js
 var files embed.FS
 
 // Auth is how the page asks people who they are: Dev, or JWT, which any other value means, too.
@@ -37,7 +37,7 @@ type asset struct {
 	public      bool // other origins may import it
 }
 
-// Handler serves `/` (the page), `/client.js` and what they load; anything else is 404. Everything is revalidated by ETag,
+// Handler serves `/` (the page), `/status` (the board), `/client.js` and what they load; anything else is 404. Everything is revalidated by ETag,
 // so that a deploy never leaves a browser with half of the old page. It is safe for concurrent use.
 func Handler(auth Auth) http.Handler {
 	assets := load(auth)
@@ -76,11 +76,11 @@ func serve(w http.ResponseWriter, r *http.Request, assets map[string]asset) {
 
 func load(auth Auth) map[string]asset {
 	assets := map[string]asset{}
-	for _, dir := range []string{".", "app", "client"} {
+	for _, dir := range []string{".", "app", "client", "board"} {
 		names, _ := fs.Glob(files, path.Join(dir, "*.*")) // errs only on a bad pattern
 		for _, name := range names {
 			content, _ := files.ReadFile(name) // embedded: it is there
-			if name == "index.html" && auth != Dev {
+			if path.Base(name) == "index.html" && auth != Dev {
 				content = bytes.Replace(content, []byte(`data-auth="dev"`), []byte(`data-auth="jwt"`), 1)
 			}
 			assets[address(name)] = newAsset(name, content)
@@ -90,8 +90,11 @@ func load(auth Auth) map[string]asset {
 }
 
 func address(name string) string {
-	if name == "index.html" {
+	switch name {
+	case "index.html":
 		return "/"
+	case "board/index.html":
+		return "/status"
 	}
 	return "/" + name
 }

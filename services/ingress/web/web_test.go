@@ -38,6 +38,11 @@ func TestAssets(t *testing.T) {
 		{"GET", "/app/main.js", 200, "text/javascript; charset=utf-8"},
 		{"GET", "/style.css", 200, "text/css; charset=utf-8"},
 		{"GET", "/logo.svg", 200, "image/svg+xml"},
+		{"GET", "/status", 200, "text/html; charset=utf-8"},
+		{"GET", "/board/main.js", 200, "text/javascript; charset=utf-8"},
+		{"GET", "/board/board.css", 200, "text/css; charset=utf-8"},
+		{"GET", "/board/index.html", 404, "text/plain; charset=utf-8"},
+		{"GET", "/board/test/model.test.js", 404, "text/plain; charset=utf-8"},
 		{"GET", "/index.html", 404, "text/plain; charset=utf-8"},
 		{"GET", "/app/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/../web.go", 404, "text/plain; charset=utf-8"},
@@ -56,7 +61,7 @@ func TestAssets(t *testing.T) {
 
 func TestHeadersAreStrictEverywhere(t *testing.T) {
 	h := Handler(Dev)
-	for _, path := range []string{"/", "/client.js", "/style.css", "/nothing"} {
+	for _, path := range []string{"/", "/status", "/client.js", "/style.css", "/nothing"} {
 		header := get(t, h, "GET", path).Header()
 		for name, want := range map[string]string{
 			"Content-Security-Policy": policy,
@@ -99,6 +104,9 @@ func TestRevalidation(t *testing.T) {
 
 func TestAuthModeReachesThePage(t *testing.T) {
 	for _, auth := range []Auth{Dev, JWT} {
+		if body := get(t, Handler(auth), "GET", "/status").Body.String(); !strings.Contains(body, `data-auth="`+string(auth)+`"`) {
+			t.Errorf("the board does not say data-auth=%q", auth)
+		}
 		if body := get(t, Handler(auth), "GET", "/").Body.String(); !strings.Contains(body, `data-auth="`+string(auth)+`"`) {
 			t.Errorf("the page does not say data-auth=%q", auth)
 		}

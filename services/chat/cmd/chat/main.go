@@ -30,7 +30,7 @@ func main() {
 		}
 		defer b.Close()
 		p.Health.Add("bus", b.Health())
-		service, err := chat.New(cfg.Chat, b, chat.Options{Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces})
+		service, err := chat.New(cfg.Chat, b, chat.Options{Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Status: cfg.StatusEvery})
 		if err != nil {
 			return err
 		}

@@ -14,9 +14,13 @@ const (
 	MaxCID  = 64
 )
 
-// ValidName tells whether a room may bear this name: 1–128 of [A-Za-z0-9_.:-].
+// ValidName tells whether a room may bear this name: 1–128 of [A-Za-z0-9_.:-], or
+// that of the one reserved room.
 // Edges check it first; chat does not build keys from what it has not checked.
 func ValidName(id event.RoomID) bool {
+	if id == event.StatusRoom {
+		return true
+	}
 	if len(id) == 0 || len(id) > MaxName {
 		return false
 	}
@@ -31,8 +35,11 @@ func ValidName(id event.RoomID) bool {
 }
 
 // ValidUser tells whether a user may bear this name: 1–128 characters of UTF-8,
-// no control characters, not beginning with ~ or @.
+// no control characters, not beginning with ~ or @; or be the operator.
 func ValidUser(id event.UserID) bool {
+	if id == event.Operator {
+		return true
+	}
 	s := string(id)
 	if s == "" || len(s) > MaxName*utf8.UTFMax || s[0] == '~' || s[0] == '@' || !utf8.ValidString(s) {
 		return false
@@ -65,10 +72,19 @@ const (
 
 // May is the one place where a permission is decided: history, joining and live
 // delivery ask here. A nil error permits. Today any authenticated user may do
-// everything in every room.
-func May(user event.UserID, _ event.RoomID, action Action) error {
-	if user == "" {
+// everything in every room but the one for operators; an operator, whose session
+// bears no user's name, may watch and nothing else.
+func May(user event.UserID, id event.RoomID, action Action) error {
+	operator := user == event.Operator
+	switch {
+	case user == "":
 		return errors.New("only an authenticated user may " + string(action) + " a room")
+	case operator && (action == Members || action == Join && id == event.StatusRoom):
+		return nil
+	case operator:
+		return errors.New("an operator may join " + string(event.StatusRoom) + " and list the members of rooms, not " + string(action) + " one")
+	case id == event.StatusRoom:
+		return errors.New("only an operator may " + string(action) + " " + string(event.StatusRoom) + ": hello with admin")
 	}
 	return nil
 }

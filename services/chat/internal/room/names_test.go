@@ -17,6 +17,8 @@ func TestNames(t *testing.T) {
 		{"A.b_c:d-9", true, true, true},
 		{"", false, false, false},
 		{"~partition/3", false, false, true},
+		{"~status", true, false, true},
+		{"~operator", false, true, true},
 		{"@bob", false, false, true},
 		{"a b", false, true, true},
 		{"a\nb", false, false, true},
@@ -42,10 +44,27 @@ func TestNames(t *testing.T) {
 }
 
 func TestMay(t *testing.T) {
-	if err := May("alice", "r", Send); err != nil {
-		t.Error(err)
-	}
-	if err := May("", "r", Send); err == nil {
-		t.Error("nobody may send")
+	for _, test := range []struct {
+		user   event.UserID
+		room   event.RoomID
+		action Action
+		may    bool
+	}{
+		{"alice", "r", Send, true},
+		{"", "r", Send, false},
+		{"alice", event.StatusRoom, Join, false},
+		{"alice", event.StatusRoom, Send, false},
+		{"alice", event.StatusRoom, Read, false},
+		{"alice", event.StatusRoom, Members, false},
+		{event.Operator, event.StatusRoom, Join, true},
+		{event.Operator, event.StatusRoom, Send, false},
+		{event.Operator, event.StatusRoom, Signal, false},
+		{event.Operator, "r", Members, true},
+		{event.Operator, "r", Join, false},
+		{event.Operator, "r", Read, false},
+	} {
+		if err := May(test.user, test.room, test.action); (err == nil) != test.may {
+			t.Errorf("%q may %s %s: %v, want %t", test.user, test.action, test.room, err, test.may)
+		}
 	}
 }

@@ -31,7 +31,7 @@ func main() {
 		}
 		defer b.Close()
 		p.Health.Add("bus", b.Health())
-		service, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Health: p.Health})
+		service, err := ingress.New(cfg.Ingress, b, ingress.Options{Node: cfg.Node, AdminToken: cfg.AdminToken, Status: cfg.StatusEvery, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Health: p.Health})
 		if err != nil {
 			return err
 		}

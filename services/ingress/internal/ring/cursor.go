@@ -5,8 +5,9 @@ import "github.com/parley-chat/parley/services/ingress/protocol"
 // Cursor is a subscription: everything up to and with Seq has been given to its
 // socket. The zero value begins before the first entry.
 type Cursor struct {
-	Seq  uint64
-	void bool // the next thing to say is reset
+	Seq   uint64
+	Given uint32 // entries so far; it wraps around
+	void  bool   // the next thing to say is reset
 }
 
 // State is what is left to do for a cursor.
@@ -44,6 +45,7 @@ func (l *Log) Next(c *Cursor, buf []byte, limit int) ([]byte, State) {
 		for _, e := range entries {
 			buf = append(append(buf, e.Frame...), '\n')
 			c.Seq = e.Seq
+			c.Given++
 			if len(buf) >= limit {
 				return buf, l.state(c)
 			}

@@ -4,6 +4,7 @@ import { Emitter } from "./emitter.js";
 import { Machine } from "./machine.js";
 import { ParleyError, socketUrls, wireSize } from "./policy.js";
 import { Room, newId } from "./room.js";
+import { Share, canShare, shareName } from "./share.js";
 import { defaultStorage, memoryStorage } from "./storage.js";
 
 export { ParleyError, Room, memoryStorage };
@@ -12,13 +13,16 @@ const OPEN_WITHIN = 15_000; // ms for token and handshake together
 const LONGEST_TIMER = 24 * 3600_000; // setTimeout overflows after 24.8 days
 
 /**
- * @typedef {object} Options pass `token` or `user`
+ * @typedef {object} Options pass `token` or `user` (or `admin`)
  * @property {string | ((why: {refresh: boolean}) => string | Promise<string>)} [token] a JWT, or what returns a fresh one;
  *   it is asked before each connect and before the old one expires; refresh: a cached one will not do
  * @property {string} [user] the name, where the server runs with dev auth
+ * @property {string} [admin] the server's admin token: an operator, who may only join `~status` and ask who is in a room
  * @property {typeof globalThis.WebSocket} [WebSocket] for runtimes without a global one (Node before 22)
  * @property {string} [agent] what the session is called in presence answers, at most 256 characters
  * @property {import("./storage.js").Storage | false} [storage] where outboxes are kept; false: in memory
+ * @property {boolean} [shareSocket] one socket, and one session, for all tabs of the same user; false unless said otherwise.
+ *   Where a browser lacks Web Locks or BroadcastChannel, each tab has its own all the same
  * @property {number} [window] most messages of a room under way at once, 1 unless said otherwise: with more, one may overtake
  *   another that the server refused for the moment; 0: no bound
  * @property {number} [pending] most requests and messages without a reply, 1024 unless said otherwise
@@ -78,7 +82,9 @@ export class Parley extends Emitter {
   #order = 0; // of what is stored
   /** @type {string | undefined} whose outbox it is; with a token that is known from the first welcome on */ #owner;
   /** @type {import("./outbox.js").Stored[]} from before */ #early = [];
-  #adopted = false;
+  /** @type {Promise<void> | null} */ #adopting = null;
+  #shares;
+  /** @type {Share | null} */ #share = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #unlisten = () => {};
   /** @type {Record<string, number>} */ #limits = { body_bytes: 32 * 1024 };
@@ -89,18 +95,19 @@ export class Parley extends Emitter {
   /** @internal use `connect` @param {string | string[]} url @param {Options} options */
   constructor(url, options) {
     super();
-    const { token, user, WebSocket = globalThis.WebSocket, agent = "parley-js/1.0", storage, backoff } = options;
-    const { window = 1, pending, random } = options;
+    const { token, user, admin, WebSocket = globalThis.WebSocket, agent = "parley-js/1.0", storage, backoff } = options;
+    const { window = 1, pending, random, shareSocket = false } = options;
     if (!WebSocket) throw new TypeError("no WebSocket here: pass {WebSocket}, or use Node 22 or later");
-    if ((token === undefined) === (user === undefined)) throw new TypeError("pass either token or user");
+    if ([token, user, admin].filter((who) => who !== undefined).length !== 1) throw new TypeError("pass either token or user");
     const urls = socketUrls([url].flat(), globalThis.location?.href);
     if (urls.length === 0) throw new TypeError(`no usable address in ${JSON.stringify(url)}: ws, wss, http or https is needed`);
     this.#WebSocket = WebSocket;
+    this.#shares = shareSocket && admin === undefined && canShare() ? { server: new URL(urls[0]).host, user } : null;
     this.#token = async (refresh) => (typeof token === "function" ? token({ refresh }) : token);
-    this.#storage = storage === false ? memoryStorage() : storage ?? defaultStorage(`parley ${urls[0]}`);
+    this.#storage = storage === false || admin !== undefined ? memoryStorage() : storage ?? defaultStorage(`parley ${urls[0]}`);
     this.#owner = user;
     this.#machine = new Machine({
-      urls, user, agent, window, renew: typeof token === "function", restores: true, ...defined({ pending, random, ...backoff }),
+      urls, user, admin, agent, window, renew: typeof token === "function", restores: true, ...defined({ pending, random, ...backoff }),
     });
     this.#listenToDevice();
     this.start();
@@ -156,13 +163,27 @@ export class Parley extends Emitter {
     return this._call({ type: "request", data: { type: "presence", user } });
   }
 
-  /** Connects again after `closed`: rooms are resumed where they were, and what waits is sent. */
+  /**
+   * Connects again after `closed`: rooms are resumed where they were, and what waits is sent.
+   *
+   * @example
+   * parley.on("status", ({ state }) => {
+   *   if (state === "closed") button.onclick = () => parley.start();
+   * });
+   */
   start() { this._input({ type: "start" }); }
 
-  /** Ends the connection for good. What waits in outboxes is kept where there is a storage. */
+  /**
+   * Ends the connection for good. What waits in outboxes is kept where there is a storage.
+   *
+   * @example
+   * parley.close();
+   */
   close() {
     this._input({ type: "close" });
     this.#unlisten();
+    this.#share?.close();
+    this.#share = null;
     this.#storage.close?.();
   }
 
@@ -250,7 +271,7 @@ export class Parley extends Emitter {
       return closed(0, `no token: ${err instanceof Error ? err.message : err}`);
     }
     if (over || !this.#sockets.has(conn)) return clearTimeout(late);
-    const socket = new this.#WebSocket(socketUrls([url])[0] ?? url, "parley.v1");
+    const socket = this.#connect(socketUrls([url])[0] ?? url, token);
     this.#sockets.set(conn, socket);
     socket.onopen = () => {
       clearTimeout(late);
@@ -259,6 +280,13 @@ export class Parley extends Emitter {
     socket.onmessage = ({ data }) => this.#sockets.get(conn) === socket && this.#receive(conn, data);
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }) => closed(code, reason);
+  }
+
+  /** @param {string} url @param {string} [token] @returns {WebSocket} */
+  #connect(url, token) {
+    if (!this.#shares) return new this.#WebSocket(url, "parley.v1");
+    this.#share ??= new Share(shareName(this.#shares.server, this.#shares.user, token), this.#WebSocket, () => this.#adopting?.then(() => this.#inherit()));
+    return /** @type {any} */ (this.#share.open(url));
   }
 
   /** @param {number} conn @param {unknown} data */
@@ -328,11 +356,15 @@ export class Parley extends Emitter {
   }
 
   /** Messages of an earlier life of this page, once it is known whose they are. */
-  async #adopt() {
-    if (this.#adopted) return;
-    this.#adopted = true;
-    const user = this.#owner ??= this.#machine.user;
+  #adopt() {
+    if (this.#adopting) return;
+    this.#owner ??= this.#machine.user;
     for (const item of this.#early.splice(0)) this.#store(item);
+    this.#adopting = this.#inherit();
+  }
+
+  async #inherit() {
+    const user = this.#owner ?? "";
     /** @type {import("./outbox.js").Stored[]} */
     let items = [];
     /** @param {import("./outbox.js").Stored[]} left */

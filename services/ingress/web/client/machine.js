@@ -49,6 +49,7 @@ const CURSOR_BYTES = 60;
  * @typedef {object} Config
  * @property {string[]} urls
  * @property {string} [user] dev auth
+ * @property {string} [admin] an operator: the server's admin token, instead of a user
  * @property {string} [agent]
  * @property {boolean} [renew] fresh tokens can be had
  * @property {() => number} [random] in [0, 1)
@@ -63,7 +64,7 @@ export class Machine {
   /** @param {Config} config */
   constructor(config) {
     this.config = {
-      user: "", agent: "", renew: false, random: Math.random, base: 500, cap: 30_000, pending: 1024, window: 0, restores: false, ...config,
+      user: "", admin: "", agent: "", renew: false, random: Math.random, base: 500, cap: 30_000, pending: 1024, window: 0, restores: false, ...config,
     };
     this.now = 0;
     /** @type {Effect[]} */ this.out = [];
@@ -162,7 +163,8 @@ export class Machine {
     l.helloId = Q.newId(this);
     /** @type {Frame} */
     const hello = { type: "hello", id: l.helloId };
-    if (token) hello.token = token;
+    if (this.config.admin) hello.admin = this.config.admin;
+    else if (token) hello.token = token;
     else if (this.config.user) hello.user = this.config.user;
     if (this.resume) hello.resume = this.resume;
     if (this.config.agent) hello.agent = this.config.agent;
@@ -310,7 +312,7 @@ export class Machine {
     if (!this.running) return;
     if (this.current) {
       this.current.probeBy ||= this.now + PROBE_WITHIN;
-      Q.add(this, 0, { type: "presence", user: this.user });
+      Q.add(this, 0, { type: "presence", ...(this.config.admin ? { room: "~status" } : { user: this.user }) });
       Q.flush(this);
     } else if (!this.next) {
       this.#dial();

@@ -91,10 +91,26 @@ export class Room extends Emitter {
     return sent;
   }
 
-  /** Sends a `failed` or `maybe` item of the outbox again, as the newest. @param {string} key */
+  /**
+   * Sends a `failed` or `maybe` item of the outbox again, as the newest.
+   * @param {string} key
+   *
+   * @example
+   * room.on("outbox", (items) => {
+   *   for (const { key, state } of items) if (state === "failed") room.retry(key);
+   * });
+   */
   retry(key) { this.#parley._input({ type: "decide", room: this.name, key, again: true, cid: newId(), at: Date.now() }); }
 
-  /** Takes an item that has not been sent out of the outbox. @param {string} key */
+  /**
+   * Takes an item that has not been sent out of the outbox.
+   * @param {string} key
+   *
+   * @example
+   * room.on("outbox", (items) => {
+   *   for (const { key, state } of items) if (state === "maybe") room.discard(key);
+   * });
+   */
   discard(key) { this.#parley._input({ type: "decide", room: this.name, key, again: false }); }
 
   /**
@@ -117,7 +133,12 @@ export class Room extends Emitter {
    */
   presence() { return this.#ask({ type: "presence" }); }
 
-  /** Says that the user is typing; call it on every key. */
+  /**
+   * Says that the user is typing; call it on every key.
+   *
+   * @example
+   * room.typing();
+   */
   typing() {
     const now = performance.now();
     if (!this.joined || now - this.#typedAt < TYPING_EVERY) return;
@@ -137,7 +158,13 @@ export class Room extends Emitter {
    */
   async signal(body, { signal } = {}) { await this.#ask({ type: "signal", body }, signal); }
 
-  /** Leaves; what waits in the room's outbox is given up. @returns {Promise<void>} */
+  /**
+   * Leaves; what waits in the room's outbox is given up.
+   * @returns {Promise<void>}
+   *
+   * @example
+   * await room.leave();
+   */
   async leave() {
     const left = this.#parley._call({ type: "leave", room: this.name });
     this.joined = false;

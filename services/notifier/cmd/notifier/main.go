@@ -31,7 +31,7 @@ func main() {
 		}
 		defer b.Close()
 		p.Health.Add("bus", b.Health())
-		service, err := notifier.New(cfg.Notifier, b, notifier.Options{Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces})
+		service, err := notifier.New(cfg.Notifier, b, notifier.Options{Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, Status: cfg.StatusEvery})
 		if err != nil {
 			return err
 		}

@@ -151,7 +151,11 @@ func (p *Partition) Stats() Stats {
 			s.Nodes++
 		}
 	}
-	for _, r := range p.rooms {
+	for id, r := range p.rooms {
+		if id == event.StatusRoom { // boards watch, and are not watched
+			s.Rooms--
+			continue
+		}
 		s.Rows += len(r.rows)
 	}
 	for _, u := range p.users {

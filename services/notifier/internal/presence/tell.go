@@ -31,6 +31,34 @@ func (p *Partition) Members(now int64, id event.RoomID) event.MembersListed {
 	return event.MembersListed{Users: r.list.users, Count: len(r.members), N: r.n}
 }
 
+// Connections adds to a list of the room's members where each is connected, and
+// whose line broke. It goes through all rows of the room: it is for operators.
+func (p *Partition) Connections(id event.RoomID, list *event.MembersListed) {
+	r := p.rooms[id]
+	if r == nil {
+		return
+	}
+	at := make(map[event.UserID]int, len(list.Users))
+	users := slices.Clone(list.Users) // the list is the room's, for all who ask
+	for i := range users {
+		at[users[i].User] = i
+	}
+	for _, row := range r.rows {
+		i, listed := at[row.member.user]
+		switch {
+		case !listed:
+		case row.until != 0:
+			users[i].Held++
+		default:
+			users[i].Nodes = append(users[i].Nodes, row.node.id)
+		}
+	}
+	for i := range users {
+		slices.Sort(users[i].Nodes)
+	}
+	list.Users = users
+}
+
 // first returns the first n members by name, in a slice of their own.
 func (r *room) first(n int) []event.Member {
 	names := make([]event.UserID, 0, len(r.members))

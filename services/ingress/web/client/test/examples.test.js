@@ -31,7 +31,7 @@ const every = examples();
 const AsyncFunction = (async () => {}).constructor;
 
 test("each public function has one", () => {
-  for (const name of ["connect", "ParleyError", "join", "presence", "on", "send", "history", "signal", "memoryStorage"]) {
+  for (const name of ["connect", "ParleyError", "join", "presence", "start", "close", "on", "send", "retry", "discard", "history", "typing", "signal", "leave", "memoryStorage"]) {
     assert.ok(every.some((e) => e.name.endsWith(`: ${name}`)), `${name} has no example`);
   }
 });
@@ -48,7 +48,7 @@ for (const { name, code } of every) {
     t.mock.method(console, "log", () => {});
     const parley = open(URL_, { user: "alice" });
     const room = await parley.join("examples");
-    const scope = { connect: open, ParleyError, memoryStorage, parley, room, url: URL_, show() {}, shorten() {} };
+    const scope = { connect: open, ParleyError, memoryStorage, parley, room, url: URL_, show() {}, shorten() {}, button: {} };
     await new AsyncFunction(...Object.keys(scope), `{${code}}`)(...Object.values(scope));
   });
 }
