@@ -205,11 +205,13 @@ func (p *partition) decideAll(ctx context.Context, commands []event.Command) err
 	for _, c := range commands {
 		p.decide(o, c)
 	}
+	// Also without writes: what an earlier batch wrote and nobody confirmed must be
+	// certain before a repeat of it is acknowledged.
+	started := time.Now()
+	if err := p.log.Append(ctx, o.writes); err != nil {
+		return err
+	}
 	if len(o.writes) > 0 {
-		started := time.Now()
-		if err := p.log.Append(ctx, o.writes); err != nil {
-			return err
-		}
 		p.s.metrics.append.Observe(time.Since(started).Seconds())
 		p.s.metrics.batch.Observe(float64(o.entries))
 		for _, w := range o.writes {

@@ -38,9 +38,12 @@ const Memory = "memory://"
 type Store struct{ engine engine }
 
 // Open returns the store at a URL, memory:// or one of Redis; every key in Redis
-// begins with the prefix. It does not connect yet.
-func Open(url, prefix string) (*Store, error) {
+// begins with the prefix. It does not connect yet: that is for Verify.
+func Open(url, prefix string, d Durability) (*Store, error) {
 	if strings.HasPrefix(url, Memory) {
+		if d != Fast && d != "" {
+			return nil, fmt.Errorf("%w: %s is for a store on Redis, and PARLEY_STORE is memory://, which keeps nothing; allowed is %s", ErrDurability, d, Fast)
+		}
 		return &Store{newMemory()}, nil
 	}
 	if !redisclient.Is(url) {
@@ -50,7 +53,7 @@ func Open(url, prefix string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PARLEY_STORE: %w", err)
 	}
-	return &Store{newRedis(o, prefix)}, nil
+	return &Store{newRedis(o, prefix, d)}, nil
 }
 
 // Settle fixes the number of partitions at the first start, and refuses another
@@ -65,6 +68,15 @@ func (s *Store) Settle(ctx context.Context, partitions int) error {
 			ErrPartitions, inForce, partitions, inForce)
 	}
 	return nil
+}
+
+// Verify looks whether the server can keep the durability of Open (ErrDurability)
+// and returns what is to be said about its settings, a sentence each.
+func (s *Store) Verify(ctx context.Context) ([]string, error) {
+	if err := s.engine.verify(ctx, 0); err != nil {
+		return nil, err
+	}
+	return s.engine.concerns(ctx, 0)
 }
 
 // Heads returns where the rooms' logs begin and end, in the rooms' order.
