@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,11 +48,13 @@ var faults = []fault{
 	{id: "F7g", about: "a group destroyed", redis: true, run: groupDestroyed},
 	{id: "F8", about: "power cut: the AOF's tail is cut off", redis: true, excuse: true, run: tailCut},
 	{id: "F9", about: "Redis SIGSTOP", run: redisPaused},
+	{id: "F10", about: "a replica promoted, the old master demoted", redis: true, excuse: true, heal: healTime, run: failover},
 	{id: "F11", about: "black hole between services and Redis", heal: takeover, run: blackHole},
-	{id: "F12", about: "one-way loss between services and Redis", heal: takeover, run: oneWay},
+	{id: "F12a", about: "one-way loss between services and Redis: answers", heal: takeover, run: answersLost},
+	{id: "F12r", about: "one-way loss between services and Redis: requests, which arrive late", heal: takeover, run: requestsLate},
 	{id: "F13", about: "replies lost after execution, 1 % of the requests", run: repliesLost},
 	{id: "F14", about: "half-open clients", run: halfOpen},
-	{id: "F15", about: "clients that read nothing", run: slowReaders},
+	{id: "F15", about: "clients that read nothing, and clients that ask and read nothing", run: slowReaders},
 	{id: "F17", about: "poison on every topic", redis: true, poison: true, run: poison},
 	{id: "F18", about: "all sockets dropped at once", run: allDropped},
 	{id: "F19", about: "a hot room", run: hotRoom},
@@ -60,6 +63,8 @@ var faults = []fault{
 	{id: "F23", about: "each send three times over two connections", run: repeated},
 	{id: "F28c", about: "SIGSTOP of a chat beyond its lease, then SIGCONT", heal: takeover, run: zombie(chats)},
 	{id: "F28n", about: "SIGSTOP of a notifier beyond its lease, then SIGCONT", heal: takeover, run: zombie(notifiers)},
+	{id: "P1", about: "a pair: kill -9 of a chat while replies are lost", heal: takeover, run: both(kill(chats), repliesLost)},
+	{id: "P2", about: "a pair: kill -9 of an edge and a notifier while Redis is restarted", heal: takeover, run: both(kill(edges, notifiers), redisRestart)},
 	{id: "F28e", about: "SIGSTOP of an edge beyond its lease, then SIGCONT", heal: takeover, run: zombie(edges)},
 }
 
@@ -125,15 +130,44 @@ func (w *world) killAll(ctx context.Context, victims []*cluster.Process) error {
 	return err
 }
 
-// killEdge kills an edge, some of whose clients never come back: somebody has to
-// notice that they are gone.
+// both has two faults happen at once.
+func both(a, b func(context.Context, *world) (string, after, error)) func(context.Context, *world) (string, after, error) {
+	return func(ctx context.Context, w *world) (string, after, error) {
+		what, restore, err := a(ctx, w)
+		if err != nil {
+			return "", nil, err
+		}
+		other, restoreOther, err := b(ctx, w)
+		return what + "; " + other, func(ctx context.Context) error {
+			for _, f := range []after{restore, restoreOther} {
+				if f != nil {
+					err = errors.Join(err, f(ctx))
+				}
+			}
+			return err
+		}, err
+	}
+}
+
+// killEdge has some leave, which is to be told soon, and then kills an edge, some of
+// whose clients never come back: somebody has to notice that they are gone.
 func killEdge(ctx context.Context, w *world) (string, after, error) {
-	leave, err := w.load.Crowd(ctx, 10, w.load.rooms[w.rand.IntN(len(w.load.rooms))])
-	defer leave()
+	room := w.load.rooms[w.rand.IntN(len(w.load.rooms))]
+	leave, err := w.load.Crowd(ctx, 10, room)
+	leave()
 	if err != nil {
 		return "", nil, err
 	}
-	return kill(edges)(ctx, w)
+	w.gone(ctx, "users who left are taken off the list", room, cleanTime)
+	leave, err = w.load.Crowd(ctx, 10, room)
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	what, restore, err := kill(edges)(ctx, w)
+	leave()
+	w.later.Go(func() { w.gone(ctx, "users of a killed edge are taken off the list", room, crashTime) })
+	return what, restore, err
 }
 
 // killAndSilence kills a chat while everybody falls silent: whatever was appended
@@ -233,7 +267,8 @@ func slowReaders(ctx context.Context, w *world) (string, after, error) {
 	for _, u := range slow {
 		end = append(end, u.stall())
 	}
-	err := sleep(ctx, w.last(8*time.Second, 30*time.Second))
+	err := w.gluttons(ctx)
+	err = errors.Join(err, sleep(ctx, w.last(4*time.Second, 30*time.Second)))
 	for _, f := range end {
 		f()
 	}
@@ -247,8 +282,22 @@ func (w *world) some(percent int) []*user {
 	return all[:min(max(2, len(all)*percent/100), len(all))]
 }
 
-func allDropped(_ context.Context, w *world) (string, after, error) {
-	return fmt.Sprintf("%d clients", w.load.DropAll()), nil, nil
+// allDropped is the storm of clients that come back after all lines broke at once.
+func allDropped(ctx context.Context, w *world) (string, after, error) {
+	n := 300
+	if w.cfg.Full {
+		n = 10_000
+	}
+	leave, err := w.load.Crowd(ctx, n, w.load.rooms...)
+	defer leave()
+	if err != nil {
+		return "", nil, err
+	}
+	n = w.load.DropAll()
+	bound := time.Duration(w.cfg.Patience) * stormTime
+	w.measured("I10", fmt.Sprintf("ms until %d clients whose lines broke at once are back in their rooms", n),
+		w.load.Back(ctx, bound+time.Second).Milliseconds(), bound.Milliseconds())
+	return fmt.Sprintf("%d clients", n), nil, nil
 }
 
 func hotRoom(ctx context.Context, w *world) (string, after, error) {

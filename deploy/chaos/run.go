@@ -98,6 +98,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	for _, f := range chosen {
 		poisoned = poisoned || f.poison
 	}
+	w.later.Wait()
 	if r.Stopped == nil {
 		r.Incomplete = w.settle(ctx, poisoned)
 	}
