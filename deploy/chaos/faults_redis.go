@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -132,9 +133,8 @@ func answersLost(ctx context.Context, w *world) (string, after, error) {
 // partition has a batch under way.
 func requestsLate(ctx context.Context, w *world) (string, after, error) {
 	w.spoil(nil, Faults{Latency: 100 * time.Millisecond})
-	err := sleep(ctx, 2*time.Second)
-	w.spoil(nil, Faults{})
-	if err != nil {
+	defer w.spoil(nil, Faults{})
+	if err := sleep(ctx, 2*time.Second); err != nil {
 		return "", nil, err
 	}
 	return w.cutOff(ctx, Faults{HoldUp: true}, w.last(12*time.Second, 12*time.Second, 30*time.Second))
@@ -152,6 +152,11 @@ func (w *world) cutOff(ctx context.Context, f Faults, d time.Duration) (string, 
 		w.spoil(p, f)
 		defer w.spoil(p, Faults{})
 		cut = append(cut, p)
+	}
+	for _, p := range w.Services() {
+		if !slices.Contains(cut, p) {
+			w.spoil(p, Faults{})
+		}
 	}
 	red := w.red(ctx, d, cut...)
 	err := sleep(ctx, d)
