@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/parley-chat/parley/deploy/cluster"
@@ -35,6 +36,7 @@ type after = func(context.Context) error
 var faults = []fault{
 	{id: "F1", about: "kill -9 of an edge", run: killEdge},
 	{id: "F2", about: "kill -9 of a chat", heal: takeover, run: kill(chats)},
+	{id: "F2l", about: "kill -9 of a chat while many leave", heal: takeover, run: killWhileLeaving},
 	{id: "F2q", about: "kill -9 of a chat, and then nobody says anything", quiet: true, run: killAndSilence},
 	{id: "F3", about: "kill -9 of a notifier", heal: takeover, run: kill(notifiers)},
 	{id: "F4", about: "kill -9 of one of each at once", heal: takeover, run: kill(edges, chats, notifiers)},
@@ -158,7 +160,7 @@ func killEdge(ctx context.Context, w *world) (string, after, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	w.gone(ctx, "users who left are taken off the list", room, cleanTime)
+	w.gone(ctx, "users who left are taken off the list", cleanTime, room)
 	leave, err = w.load.Crowd(ctx, 10, room)
 	if err != nil {
 		leave()
@@ -166,8 +168,33 @@ func killEdge(ctx context.Context, w *world) (string, after, error) {
 	}
 	what, restore, err := kill(edges)(ctx, w)
 	leave()
-	w.later.Go(func() { w.gone(ctx, "users of a killed edge are taken off the list", room, crashTime) })
+	w.later.Go(func() { w.gone(ctx, "users of a killed edge are taken off the list", crashTime, room) })
 	return what, restore, err
+}
+
+// killWhileLeaving kills a chat that has read that many leave and has not said so.
+func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
+	leave, err := w.load.Crowd(ctx, 4*len(w.load.rooms), w.load.rooms...)
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	p, what, err := w.victim(ctx, w.Chats)
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	w.spoil(p, Faults{Latency: 150 * time.Millisecond})
+	defer w.spoil(p, Faults{})
+	var leaving sync.WaitGroup
+	leaving.Go(leave)
+	err = sleep(ctx, 400*time.Millisecond)
+	p.Kill()
+	leaving.Wait()
+	w.later.Go(func() {
+		w.gone(ctx, "users who left as a chat was killed are taken off the list", takeover+cleanTime, w.load.rooms...)
+	})
+	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }
 
 // killAndSilence kills a chat while everybody falls silent: whatever was appended

@@ -2,8 +2,8 @@ package chaos
 
 import (
 	"context"
-	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -71,9 +71,9 @@ func until(ctx context.Context, atMost time.Duration, holds func(context.Context
 	return min(time.Since(began), atMost)
 }
 
-// gone measures how long the members of a crowd are still shown in the room by an
-// edge that runs.
-func (w *world) gone(ctx context.Context, what, room string, bound time.Duration) {
+// gone measures how long the members of a crowd are still shown in any of the rooms
+// by an edge that runs.
+func (w *world) gone(ctx context.Context, what string, bound time.Duration, rooms ...string) {
 	bound *= time.Duration(w.cfg.Patience)
 	var r *reader
 	defer func() {
@@ -88,20 +88,24 @@ func (w *world) gone(ctx context.Context, what, room string, bound time.Duration
 		if r == nil {
 			return false
 		}
-		f, err := r.ask(ctx, protocol.Request{Type: protocol.TypePresence, Room: room})
-		if err != nil {
-			r.conn.Cut()
-			r = nil
-			return false
-		}
-		for _, u := range f.Users {
-			if strings.HasPrefix(u.User, "crowd") {
+		for len(rooms) > 0 {
+			f, err := r.ask(ctx, protocol.Request{Type: protocol.TypePresence, Room: rooms[0]})
+			if err != nil {
+				r.conn.Cut()
+				r = nil
 				return false
 			}
+			if slices.ContainsFunc(f.Users, func(u protocol.UserPresence) bool { return strings.HasPrefix(u.User, "crowd") }) {
+				return false
+			}
+			rooms = rooms[1:]
 		}
 		return true
 	})
-	w.measured("I9", fmt.Sprintf("ms until %s of %s", what, room), took.Milliseconds(), bound.Milliseconds())
+	if len(rooms) > 0 {
+		what += " of " + rooms[0]
+	}
+	w.measured("I9", "ms until "+what, took.Milliseconds(), bound.Milliseconds())
 }
 
 // observer is connected to an edge that runs; nil: there is none now.
