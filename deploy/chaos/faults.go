@@ -1,9 +1,11 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -197,12 +199,21 @@ func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
 	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }
 
-// killAndSilence kills a chat while everybody falls silent: whatever was appended
-// and not yet told must be told by its successor, and no later message helps.
+// killAndSilence kills a chat when everybody has fallen silent: whatever was appended
+// and not yet told must be told by its successor, and no later message helps. Its
+// broker is so slow to answer that the last batch is just between the two.
 func killAndSilence(ctx context.Context, w *world) (string, after, error) {
-	what, restore, err := kill(chats)(ctx, w)
+	p, what, err := w.victim(ctx, w.Chats)
+	if err != nil {
+		return "", nil, err
+	}
+	w.spoil(p, Faults{Latency: 100 * time.Millisecond})
+	defer w.spoil(p, Faults{})
+	err = sleep(ctx, time.Second)
 	w.load.SetRate(0)
-	return what, restore, err
+	err = errors.Join(err, sleep(ctx, 450*time.Millisecond))
+	p.Kill()
+	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }
 
 func startAll(ctx context.Context, all []*cluster.Process) error {
@@ -219,12 +230,30 @@ func startAll(ctx context.Context, all []*cluster.Process) error {
 // restarted is how an edge closes those who have not moved by themselves.
 const restarted = "1012"
 
+// goneForGood is what a service writes that has missed messages of another.
+const goneForGood = "messages are gone for good"
+
+// wrote is how often the services wrote so.
+func (w *world) wrote(text string) (n int) {
+	for _, p := range w.Services() {
+		raw, err := os.ReadFile(p.LogFile)
+		if err == nil {
+			n += bytes.Count(raw, []byte(text))
+		}
+	}
+	return n
+}
+
 // rollingDeploy ends and starts every service, one after the other.
 func rollingDeploy(ctx context.Context, w *world) (string, after, error) {
 	rounds := 1
 	if w.cfg.Full {
 		rounds = 3
 	}
+	lost := w.wrote(goneForGood)
+	defer func() {
+		w.measured("I5", "messages between services that are lost by a hand-over", int64(w.wrote(goneForGood)-lost), 0)
+	}()
 	for range rounds {
 		for _, p := range w.Services() {
 			stayed := w.rec.Code(restarted)

@@ -100,7 +100,7 @@ func (m mutant) hunt(ctx context.Context, cfg Config) (string, error) {
 	if err := buildOverlay(ctx, dir, overlay); err != nil {
 		return "", err
 	}
-	cfg.Bin, cfg.Dir, cfg.Only, cfg.For = dir, dir, m.faults, m.lasts
+	cfg.Bin, cfg.Dir, cfg.Only, cfg.For, cfg.First = dir, dir, m.faults, m.lasts, true
 	cfg.Logf = func(string, ...any) {}
 	r, err := Run(ctx, cfg)
 	switch {

@@ -23,6 +23,9 @@ const (
 
 // measured writes down how much something was, and may be at most.
 func (w *world) measured(invariant, what string, was, bound int64) {
+	if was > bound {
+		w.broken.Store(true)
+	}
 	w.rec.Write(Line{Kind: Measured, Code: invariant, Text: what, Took: was, Bound: bound})
 }
 

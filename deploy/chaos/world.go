@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,6 +34,7 @@ type world struct {
 	spare     *cluster.Process // the Redis that was in use before the last failover; nil: there was none
 	failovers int
 	data      string         // where the Redis in use keeps its files
+	broken    atomic.Bool    // something was measured to be over its bound
 	later     sync.WaitGroup // what is watched beyond the end of its fault
 }
 
