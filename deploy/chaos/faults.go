@@ -37,6 +37,7 @@ type after = func(context.Context) error
 // faults is the catalogue, in the order of docs/guarantees.md.
 var faults = []fault{
 	{id: "F1", about: "kill -9 of an edge", run: killEdge},
+	{id: "F1s", about: "kill -9 of an edge, started again when it has been given up", heal: takeover, run: restartEdge},
 	{id: "F2", about: "kill -9 of a chat", heal: takeover, run: kill(chats)},
 	{id: "F2l", about: "kill -9 of a chat while many leave", heal: takeover, run: killWhileLeaving},
 	{id: "F2q", about: "kill -9 of a chat, and then nobody says anything", quiet: true, run: killAndSilence},
@@ -172,6 +173,23 @@ func killEdge(ctx context.Context, w *world) (string, after, error) {
 	leave()
 	w.later.Go(func() { w.gone(ctx, "users of a killed edge are taken off the list", crashTime, room) })
 	return what, restore, err
+}
+
+// restartEdge kills an edge, has it back when the others know that it is off, and
+// sends it clients: it is another one now.
+func restartEdge(ctx context.Context, w *world) (string, after, error) {
+	what, restore, err := kill(edges)(ctx, w)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := errors.Join(sleep(ctx, leaseTTL+5*time.Second), restore(ctx)); err != nil {
+		return "", nil, err
+	}
+	w.load.DropAll()
+	bound := time.Duration(w.cfg.Patience) * (healTime + takeover)
+	w.measured("I10", "ms until everybody is in their rooms, also on an edge that was killed and is back",
+		w.load.Back(ctx, bound+time.Second).Milliseconds(), bound.Milliseconds())
+	return what, nil, nil
 }
 
 // killWhileLeaving kills a chat that has read that many leave and has not said so.
