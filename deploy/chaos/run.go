@@ -179,7 +179,7 @@ func (w *world) happen(ctx context.Context, f fault) Happened {
 	h := Happened{ID: f.id, About: f.about}
 	for range 300 { // what the fault before left behind is not to count for this one
 		h.AckedBefore, h.InFlight = w.load.AckedLately(), w.load.Waiting()
-		if h.AckedBefore >= min(enough, int64(w.cfg.Rate)*2/3) && h.InFlight <= w.cfg.Rate/2 {
+		if h.AckedBefore >= min(enough, int64(w.cfg.Rate)*3/4) && h.InFlight <= w.cfg.Rate/2 {
 			break
 		}
 		if h.Err = sleep(ctx, 100*time.Millisecond); h.Err != nil {
