@@ -39,7 +39,7 @@ var faults = []fault{
 	{id: "F1", about: "kill -9 of an edge", run: killEdge},
 	{id: "F1s", about: "kill -9 of an edge, started again when it has been given up", heal: takeover, run: restartEdge},
 	{id: "F2", about: "kill -9 of a chat", heal: takeover, run: kill(chats)},
-	{id: "F2l", about: "kill -9 of a chat while many leave", heal: takeover, run: killWhileLeaving},
+	{id: "F2l", about: "kill -9 of a chat while many leave and Redis is full", redis: true, heal: takeover, run: killWhileLeaving},
 	{id: "F2q", about: "kill -9 of a chat, and then nobody says anything", quiet: true, run: killAndSilence},
 	{id: "F3", about: "kill -9 of a notifier", heal: takeover, run: kill(notifiers)},
 	{id: "F4", about: "kill -9 of one of each at once", heal: takeover, run: kill(edges, chats, notifiers)},
@@ -192,7 +192,8 @@ func restartEdge(ctx context.Context, w *world) (string, after, error) {
 	return what, nil, nil
 }
 
-// killWhileLeaving kills a chat that has read that many leave and has not said so.
+// killWhileLeaving kills a chat that has read that many leave and cannot say so,
+// because Redis has no room: whoever has the partition next must say it.
 func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
 	leave, err := w.load.Crowd(ctx, 4*len(w.load.rooms), w.load.rooms...)
 	if err != nil {
@@ -208,8 +209,10 @@ func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
 	defer w.spoil(p, Faults{})
 	var leaving sync.WaitGroup
 	leaving.Go(leave)
-	err = sleep(ctx, 400*time.Millisecond)
+	err = sleep(ctx, 80*time.Millisecond)
+	err = errors.Join(err, w.redis.ConfigSet(ctx, "maxmemory", "1").Err(), sleep(ctx, time.Second))
 	p.Kill()
+	err = errors.Join(err, w.redis.ConfigSet(ctx, "maxmemory", "0").Err())
 	leaving.Wait()
 	w.later.Go(func() {
 		w.gone(ctx, "users who left as a chat was killed are taken off the list", takeover+cleanTime, w.load.rooms...)
@@ -217,19 +220,29 @@ func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
 	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }
 
-// killAndSilence kills a chat when everybody has fallen silent: whatever was appended
+// killAndSilence kills a chat when everybody has fallen silent: what was appended
 // and not yet told must be told by its successor, and no later message helps. Its
-// broker is so slow to answer that the last batch is just between the two.
+// broker is so slow to answer that it dies just between the two.
 func killAndSilence(ctx context.Context, w *world) (string, after, error) {
+	quiet, cancel := context.WithTimeout(ctx, quietTime)
+	defer cancel()
+	if err := w.load.Quiet(quiet); err != nil {
+		return "", nil, err
+	}
 	p, what, err := w.victim(ctx, w.Chats)
 	if err != nil {
 		return "", nil, err
 	}
 	w.spoil(p, Faults{Latency: 100 * time.Millisecond})
 	defer w.spoil(p, Faults{})
-	err = sleep(ctx, time.Second)
-	w.load.SetRate(0)
-	err = errors.Join(err, sleep(ctx, 450*time.Millisecond))
+	for _, room := range w.load.rooms {
+		for _, u := range w.load.all() {
+			if u.say(room) {
+				break
+			}
+		}
+	}
+	err = sleep(ctx, 310*time.Millisecond) // its command is read after 100, appended after 200, told after 400
 	p.Kill()
 	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }

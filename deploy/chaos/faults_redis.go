@@ -131,16 +131,15 @@ func answersLost(ctx context.Context, w *world) (string, after, error) {
 
 // requestsLate has what the victims ask for arrive only when others have taken
 // over from them: a stale owner's writes, and what it says about people who left and
-// have come back since. Before, answers are slow, so that every partition has a
-// batch under way.
+// have come back since. Just before, answers are slow, so that every partition has
+// a batch under way.
 func requestsLate(ctx context.Context, w *world) (string, after, error) {
 	w.spoil(nil, Faults{Latency: 100 * time.Millisecond})
 	defer w.spoil(nil, Faults{})
-	err := sleep(ctx, 2*time.Second)
 	for _, u := range w.some(50) {
 		u.wander()
 	}
-	if err = errors.Join(err, sleep(ctx, 300*time.Millisecond)); err != nil {
+	if err := sleep(ctx, 150*time.Millisecond); err != nil {
 		return "", nil, err
 	}
 	return w.cutOff(ctx, Faults{HoldUp: true}, w.last(12*time.Second, 12*time.Second, 30*time.Second))
