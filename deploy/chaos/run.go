@@ -215,6 +215,7 @@ func (w *world) happen(ctx context.Context, f fault) Happened {
 	if restore != nil {
 		h.Err = restore(ctx)
 	}
+	w.later.Wait() // the next fault is not to be counted for this one
 	return h
 }
 
