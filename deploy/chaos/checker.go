@@ -174,6 +174,8 @@ func (c *Checker) Add(l Line) {
 		c.head(l)
 	case Presence:
 		c.presence(l)
+	case Measured:
+		c.held(l.Code, l.Took <= l.Bound, "%s: %d, allowed are %d", l.Text, l.Took, l.Bound)
 	case Looked:
 		c.held(l.Code, l.Text == "", "%s", l.Text)
 	}

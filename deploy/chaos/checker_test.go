@@ -186,3 +186,16 @@ func TestCheckerExcusesWhatWasToldAndIsGone(t *testing.T) {
 		t.Errorf("broken: %v", broken)
 	}
 }
+
+func TestCheckerHoldsMeasuresAgainstTheirBounds(t *testing.T) {
+	within := Line{Kind: Measured, Code: "I10", Text: "ms until /readyz is red", Took: 10_000, Bound: 10_000}
+	if broken := check(t, within); len(broken) != 0 {
+		t.Errorf("within the bound: %v is broken", broken)
+	}
+	for _, invariant := range []string{"I5", "I9", "I10", "I11"} {
+		late := with(within, func(l *Line) { l.Code, l.Took = invariant, 10_001 })
+		if broken := check(t, within, late); !slices.Equal(broken, []string{invariant}) {
+			t.Errorf("over the bound of %s: %v is broken", invariant, broken)
+		}
+	}
+}

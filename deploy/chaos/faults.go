@@ -1,9 +1,13 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/parley-chat/parley/deploy/cluster"
@@ -33,7 +37,9 @@ type after = func(context.Context) error
 // faults is the catalogue, in the order of docs/guarantees.md.
 var faults = []fault{
 	{id: "F1", about: "kill -9 of an edge", run: killEdge},
+	{id: "F1s", about: "kill -9 of an edge, started again when it has been given up", heal: takeover, run: restartEdge},
 	{id: "F2", about: "kill -9 of a chat", heal: takeover, run: kill(chats)},
+	{id: "F2l", about: "kill -9 of a chat while many leave and Redis is full", redis: true, heal: takeover, run: killWhileLeaving},
 	{id: "F2q", about: "kill -9 of a chat, and then nobody says anything", quiet: true, run: killAndSilence},
 	{id: "F3", about: "kill -9 of a notifier", heal: takeover, run: kill(notifiers)},
 	{id: "F4", about: "kill -9 of one of each at once", heal: takeover, run: kill(edges, chats, notifiers)},
@@ -47,11 +53,13 @@ var faults = []fault{
 	{id: "F7g", about: "a group destroyed", redis: true, run: groupDestroyed},
 	{id: "F8", about: "power cut: the AOF's tail is cut off", redis: true, excuse: true, run: tailCut},
 	{id: "F9", about: "Redis SIGSTOP", run: redisPaused},
+	{id: "F10", about: "a replica promoted, the old master demoted", redis: true, excuse: true, heal: healTime, run: failover},
 	{id: "F11", about: "black hole between services and Redis", heal: takeover, run: blackHole},
-	{id: "F12", about: "one-way loss between services and Redis", heal: takeover, run: oneWay},
+	{id: "F12a", about: "one-way loss between services and Redis: answers", heal: takeover, run: answersLost},
+	{id: "F12r", about: "one-way loss between services and Redis: requests, which arrive late", heal: takeover, run: requestsLate},
 	{id: "F13", about: "replies lost after execution, 1 % of the requests", run: repliesLost},
 	{id: "F14", about: "half-open clients", run: halfOpen},
-	{id: "F15", about: "clients that read nothing", run: slowReaders},
+	{id: "F15", about: "clients that read nothing, and clients that ask and read nothing", run: slowReaders},
 	{id: "F17", about: "poison on every topic", redis: true, poison: true, run: poison},
 	{id: "F18", about: "all sockets dropped at once", run: allDropped},
 	{id: "F19", about: "a hot room", run: hotRoom},
@@ -60,6 +68,8 @@ var faults = []fault{
 	{id: "F23", about: "each send three times over two connections", run: repeated},
 	{id: "F28c", about: "SIGSTOP of a chat beyond its lease, then SIGCONT", heal: takeover, run: zombie(chats)},
 	{id: "F28n", about: "SIGSTOP of a notifier beyond its lease, then SIGCONT", heal: takeover, run: zombie(notifiers)},
+	{id: "P1", about: "a pair: kill -9 of a chat while replies are lost", heal: takeover, run: both(kill(chats), repliesLost)},
+	{id: "P2", about: "a pair: kill -9 of an edge and a notifier while Redis is restarted", heal: takeover, run: both(kill(edges, notifiers), redisRestart)},
 	{id: "F28e", about: "SIGSTOP of an edge beyond its lease, then SIGCONT", heal: takeover, run: zombie(edges)},
 }
 
@@ -125,23 +135,116 @@ func (w *world) killAll(ctx context.Context, victims []*cluster.Process) error {
 	return err
 }
 
-// killEdge kills an edge, some of whose clients never come back: somebody has to
-// notice that they are gone.
+// both has two faults happen at once.
+func both(a, b func(context.Context, *world) (string, after, error)) func(context.Context, *world) (string, after, error) {
+	return func(ctx context.Context, w *world) (string, after, error) {
+		what, restore, err := a(ctx, w)
+		if err != nil {
+			return "", nil, err
+		}
+		other, restoreOther, err := b(ctx, w)
+		return what + "; " + other, func(ctx context.Context) error {
+			for _, f := range []after{restore, restoreOther} {
+				if f != nil {
+					err = errors.Join(err, f(ctx))
+				}
+			}
+			return err
+		}, err
+	}
+}
+
+// killEdge has some leave, which is to be told soon, and then kills an edge, some of
+// whose clients never come back: somebody has to notice that they are gone.
 func killEdge(ctx context.Context, w *world) (string, after, error) {
-	leave, err := w.load.Crowd(ctx, 10, w.load.rooms[w.rand.IntN(len(w.load.rooms))])
-	defer leave()
+	room := w.load.rooms[w.rand.IntN(len(w.load.rooms))]
+	leave, err := w.load.Crowd(ctx, 10, room)
+	leave()
 	if err != nil {
 		return "", nil, err
 	}
-	return kill(edges)(ctx, w)
+	w.gone(ctx, "users who left are taken off the list", cleanTime, room)
+	leave, err = w.load.Crowd(ctx, 10, room)
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	what, restore, err := kill(edges)(ctx, w)
+	leave()
+	w.later.Go(func() { w.gone(ctx, "users of a killed edge are taken off the list", crashTime, room) })
+	return what, restore, err
 }
 
-// killAndSilence kills a chat while everybody falls silent: whatever was appended
-// and not yet told must be told by its successor, and no later message helps.
+// restartEdge kills an edge, has it back when the others know that it is off, and
+// sends it clients: it is another one now.
+func restartEdge(ctx context.Context, w *world) (string, after, error) {
+	what, restore, err := kill(edges)(ctx, w)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := errors.Join(sleep(ctx, leaseTTL+5*time.Second), restore(ctx)); err != nil {
+		return "", nil, err
+	}
+	w.load.DropAll()
+	bound := time.Duration(w.cfg.Patience) * (healTime + takeover)
+	w.measured("I10", "ms until everybody is in their rooms, also on an edge that was killed and is back",
+		w.load.Back(ctx, bound+time.Second).Milliseconds(), bound.Milliseconds())
+	return what, nil, nil
+}
+
+// killWhileLeaving kills a chat that has read that many leave and cannot say so,
+// because Redis has no room: whoever has the partition next must say it.
+func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
+	leave, err := w.load.Crowd(ctx, 4*len(w.load.rooms), w.load.rooms...)
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	p, what, err := w.victim(ctx, w.Chats)
+	if err != nil {
+		leave()
+		return "", nil, err
+	}
+	w.spoil(p, Faults{Latency: 150 * time.Millisecond})
+	defer w.spoil(p, Faults{})
+	var leaving sync.WaitGroup
+	leaving.Go(leave)
+	err = sleep(ctx, 80*time.Millisecond)
+	err = errors.Join(err, w.redis.ConfigSet(ctx, "maxmemory", "1").Err(), sleep(ctx, time.Second))
+	p.Kill()
+	err = errors.Join(err, w.redis.ConfigSet(ctx, "maxmemory", "0").Err())
+	leaving.Wait()
+	w.later.Go(func() {
+		w.gone(ctx, "users who left as a chat was killed are taken off the list", takeover+cleanTime, w.load.rooms...)
+	})
+	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
+}
+
+// killAndSilence kills a chat when everybody has fallen silent: what was appended
+// and not yet told must be told by its successor, and no later message helps. Its
+// broker is so slow to answer that it dies just between the two.
 func killAndSilence(ctx context.Context, w *world) (string, after, error) {
-	what, restore, err := kill(chats)(ctx, w)
-	w.load.SetRate(0)
-	return what, restore, err
+	quiet, cancel := context.WithTimeout(ctx, quietTime)
+	defer cancel()
+	if err := w.load.Quiet(quiet); err != nil {
+		return "", nil, err
+	}
+	p, what, err := w.victim(ctx, w.Chats)
+	if err != nil {
+		return "", nil, err
+	}
+	w.spoil(p, Faults{Latency: 100 * time.Millisecond})
+	defer w.spoil(p, Faults{})
+	for _, room := range w.load.rooms {
+		for _, u := range w.load.all() {
+			if u.say(room) {
+				break
+			}
+		}
+	}
+	err = sleep(ctx, 310*time.Millisecond) // its command is read after 100, appended after 200, told after 400
+	p.Kill()
+	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }
 
 func startAll(ctx context.Context, all []*cluster.Process) error {
@@ -158,12 +261,30 @@ func startAll(ctx context.Context, all []*cluster.Process) error {
 // restarted is how an edge closes those who have not moved by themselves.
 const restarted = "1012"
 
+// goneForGood is what a service writes that has missed messages of another.
+const goneForGood = "messages are gone for good"
+
+// wrote is how often the services wrote so.
+func (w *world) wrote(text string) (n int) {
+	for _, p := range w.Services() {
+		raw, err := os.ReadFile(p.LogFile)
+		if err == nil {
+			n += bytes.Count(raw, []byte(text))
+		}
+	}
+	return n
+}
+
 // rollingDeploy ends and starts every service, one after the other.
 func rollingDeploy(ctx context.Context, w *world) (string, after, error) {
 	rounds := 1
 	if w.cfg.Full {
 		rounds = 3
 	}
+	lost := w.wrote(goneForGood)
+	defer func() {
+		w.measured("I5", "messages between services that are lost by a hand-over", int64(w.wrote(goneForGood)-lost), 0)
+	}()
 	for range rounds {
 		for _, p := range w.Services() {
 			stayed := w.rec.Code(restarted)
@@ -233,7 +354,8 @@ func slowReaders(ctx context.Context, w *world) (string, after, error) {
 	for _, u := range slow {
 		end = append(end, u.stall())
 	}
-	err := sleep(ctx, w.last(8*time.Second, 30*time.Second))
+	err := w.gluttons(ctx)
+	err = errors.Join(err, sleep(ctx, w.last(4*time.Second, 30*time.Second)))
 	for _, f := range end {
 		f()
 	}
@@ -247,8 +369,22 @@ func (w *world) some(percent int) []*user {
 	return all[:min(max(2, len(all)*percent/100), len(all))]
 }
 
-func allDropped(_ context.Context, w *world) (string, after, error) {
-	return fmt.Sprintf("%d clients", w.load.DropAll()), nil, nil
+// allDropped is the storm of clients that come back after all lines broke at once.
+func allDropped(ctx context.Context, w *world) (string, after, error) {
+	n := 300
+	if w.cfg.Full {
+		n = 10_000
+	}
+	leave, err := w.load.Crowd(ctx, n, w.load.rooms...)
+	defer leave()
+	if err != nil {
+		return "", nil, err
+	}
+	n = w.load.DropAll()
+	bound := time.Duration(w.cfg.Patience) * stormTime
+	w.measured("I10", fmt.Sprintf("ms until %d clients whose lines broke at once are back in their rooms", n),
+		w.load.Back(ctx, bound+time.Second).Milliseconds(), bound.Milliseconds())
+	return fmt.Sprintf("%d clients", n), nil, nil
 }
 
 func hotRoom(ctx context.Context, w *world) (string, after, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,7 +29,20 @@ func redisEverySecond(ctx context.Context, w *world) (string, after, error) {
 	if err := sleep(ctx, 2*time.Second); err != nil {
 		return "", nil, err
 	}
-	return redisRestart(ctx, w)
+	w.Redis.Kill()
+	return "Redis", w.careful, w.startCareless(ctx)
+}
+
+// startCareless starts Redis with appendfsync everysec: one that has lost something
+// must not say that it never does.
+func (w *world) startCareless(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return w.Redis.StartWith(ctx, "--appendfsync", "everysec")
+}
+
+func (w *world) careful(ctx context.Context) error {
+	return w.redis.ConfigSet(ctx, "appendfsync", "always").Err()
 }
 
 func redisCommand(args ...any) func(context.Context, *world) (string, after, error) {
@@ -37,24 +51,23 @@ func redisCommand(args ...any) func(context.Context, *world) (string, after, err
 	}
 }
 
-func (w *world) data() string { return filepath.Join(w.cfg.Dir, "redis-data") }
-
 func redisEmpty(ctx context.Context, w *world) (string, after, error) {
 	w.Redis.Kill()
-	if err := errors.Join(os.RemoveAll(w.data()), os.Mkdir(w.data(), 0o755)); err != nil {
+	if err := errors.Join(os.RemoveAll(w.data), os.Mkdir(w.data, 0o755)); err != nil {
 		return "", nil, err
 	}
 	return "Redis", nil, startAll(ctx, []*cluster.Process{w.Redis})
 }
 
 func logDeleted(ctx context.Context, w *world) (string, after, error) {
-	room := w.load.rooms[w.rand.IntN(len(w.load.rooms))]
-	key := fmt.Sprintf("parley:{p%02d}:log:%s", event.PartitionFor(room, partitions), room)
-	n, err := w.redis.Del(ctx, key).Result()
-	if err == nil && n == 0 {
-		err = fmt.Errorf("there is no %s", key)
+	for _, i := range w.rand.Perm(len(w.load.rooms)) { // nobody may have said anything in some rooms
+		room := w.load.rooms[i]
+		n, err := w.redis.Del(ctx, fmt.Sprintf("parley:{p%02d}:log:%s", event.PartitionFor(room, partitions), room)).Result()
+		if err != nil || n > 0 {
+			return "the log of " + room, nil, err
+		}
 	}
-	return "the log of " + room, nil, err
+	return "", nil, errors.New("no room has a log")
 }
 
 func topicDeleted(ctx context.Context, w *world) (string, after, error) {
@@ -77,10 +90,10 @@ func groupDestroyed(ctx context.Context, w *world) (string, after, error) {
 	return group + " of " + key, nil, err
 }
 
-// tailCut takes back what Redis wrote last, as a power cut may.
+// tailCut takes back what Redis wrote last, as a power cut may with appendfsync everysec.
 func tailCut(ctx context.Context, w *world) (string, after, error) {
 	w.Redis.Kill()
-	files, err := filepath.Glob(filepath.Join(w.data(), "appendonlydir", "*.incr.aof"))
+	files, err := filepath.Glob(filepath.Join(w.data, "appendonlydir", "*.incr.aof"))
 	if err == nil && len(files) != 1 {
 		err = fmt.Errorf("%d incremental append-only files, want one", len(files))
 	}
@@ -88,18 +101,22 @@ func tailCut(ctx context.Context, w *world) (string, after, error) {
 	if err == nil {
 		cut, err = cutTail(files[0], 20+w.rand.IntN(400))
 	}
-	if startErr := startAll(ctx, []*cluster.Process{w.Redis}); err == nil {
+	if startErr := w.startCareless(ctx); err == nil {
 		err = startErr
 	}
-	return fmt.Sprintf("%d bytes", cut), nil, err
+	return fmt.Sprintf("%d bytes", cut), w.careful, err
 }
 
 func redisPaused(ctx context.Context, w *world) (string, after, error) {
 	if err := w.Redis.Pause(); err != nil {
 		return "", nil, err
 	}
-	err := sleep(ctx, w.last(15*time.Second, 2*time.Second, 15*time.Second, 45*time.Second))
-	return "Redis", nil, errors.Join(err, w.Redis.Resume())
+	d := w.last(15*time.Second, 2*time.Second, 15*time.Second, 45*time.Second)
+	red := w.red(ctx, d, w.Services()...)
+	err := sleep(ctx, d)
+	err = errors.Join(err, w.Redis.Resume())
+	red()
+	return "Redis", nil, err
 }
 
 // blackHole cuts one of each service off.
@@ -107,14 +124,30 @@ func blackHole(ctx context.Context, w *world) (string, after, error) {
 	return w.cutOff(ctx, Faults{HoldUp: true, HoldDown: true}, w.last(30*time.Second, 5*time.Second, 30*time.Second, 90*time.Second))
 }
 
-// oneWay has requests arrive, and answers not; or the other way round.
-func oneWay(ctx context.Context, w *world) (string, after, error) {
-	up := w.rand.IntN(2) == 0
-	return w.cutOff(ctx, Faults{HoldUp: up, HoldDown: !up}, w.last(12*time.Second, 12*time.Second, 30*time.Second))
+// answersLost has requests arrive, and no answers.
+func answersLost(ctx context.Context, w *world) (string, after, error) {
+	return w.cutOff(ctx, Faults{HoldDown: true}, w.last(12*time.Second, 12*time.Second, 30*time.Second))
+}
+
+// requestsLate has what the victims ask for arrive only when others have taken
+// over from them: a stale owner's writes, and what it says about people who left and
+// have come back since. Just before, answers are slow, so that every partition has
+// a batch under way.
+func requestsLate(ctx context.Context, w *world) (string, after, error) {
+	w.spoil(nil, Faults{Latency: 100 * time.Millisecond})
+	defer w.spoil(nil, Faults{})
+	for _, u := range w.some(50) {
+		u.wander()
+	}
+	if err := sleep(ctx, 150*time.Millisecond); err != nil {
+		return "", nil, err
+	}
+	return w.cutOff(ctx, Faults{HoldUp: true}, w.last(12*time.Second, 12*time.Second, 30*time.Second))
 }
 
 func (w *world) cutOff(ctx context.Context, f Faults, d time.Duration) (string, after, error) {
 	var names string
+	var cut []*cluster.Process
 	for _, kind := range [][]*cluster.Process{w.Chats, w.Notifiers, w.Edges} {
 		p, what, err := w.victim(ctx, kind)
 		if err != nil {
@@ -123,8 +156,17 @@ func (w *world) cutOff(ctx context.Context, f Faults, d time.Duration) (string, 
 		names += what + " "
 		w.spoil(p, f)
 		defer w.spoil(p, Faults{})
+		cut = append(cut, p)
 	}
-	return names, nil, sleep(ctx, d)
+	for _, p := range w.Services() {
+		if !slices.Contains(cut, p) {
+			w.spoil(p, Faults{})
+		}
+	}
+	red := w.red(ctx, d, cut...)
+	err := sleep(ctx, d)
+	red()
+	return names, nil, err
 }
 
 func repliesLost(ctx context.Context, w *world) (string, after, error) {

@@ -38,6 +38,7 @@ const (
 	Final    Kind = "final"    // at rest: an entry of the room's log, ascending
 	Head     Kind = "head"     // at rest, after a room's Finals: Seq and Epoch of its log
 	Presence Kind = "presence" // at rest: Users that the edge Client says are in the room
+	Measured Kind = "measured" // Code: the invariant; Text: what; Took and Bound: how much it was, and may be
 	Looked   Kind = "looked"   // Code: an invariant that the run looked at itself; Text: what it found, empty if all was well
 )
 

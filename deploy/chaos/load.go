@@ -87,17 +87,17 @@ func (l *Load) add(name, client string, rooms []string) *user {
 	return u
 }
 
-// Crowd adds users that listen in one room and say nothing, and waits until they
-// are there. The returned function, which is never nil, has them leave.
-func (l *Load) Crowd(ctx context.Context, n int, room string) (leave func(), err error) {
-	arriving, cancel := context.WithTimeout(ctx, time.Minute)
+// Crowd adds users that listen in one room each and say nothing, and waits until
+// they are there. The returned function, which is never nil, has them leave.
+func (l *Load) Crowd(ctx context.Context, n int, rooms ...string) (leave func(), err error) {
+	arriving, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(n)*20*time.Millisecond)
 	defer cancel()
 	here, stop := context.WithCancel(l.ctx)
 	var crowd []*user
 	var work sync.WaitGroup
 	for i := range n {
 		name := fmt.Sprintf("crowd%d", i)
-		u := newUser(l, name, name, []string{room}, i)
+		u := newUser(l, name, name, []string{rooms[i%len(rooms)]}, i)
 		u.silent.Store(true)
 		crowd = append(crowd, u)
 		work.Go(func() { u.run(here) })
@@ -154,6 +154,17 @@ func wait(ctx context.Context, users []*user, what string, holds func(*user) boo
 		case <-tick.C:
 		}
 	}
+}
+
+// Back waits until everybody is in all of their rooms, and returns how long that took.
+func (l *Load) Back(ctx context.Context, atMost time.Duration) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	began := time.Now()
+	if wait(ctx, l.all(), "users are not in their rooms", (*user).settled) != nil {
+		return atMost
+	}
+	return time.Since(began)
 }
 
 // SetRate changes how many messages a second are sent.

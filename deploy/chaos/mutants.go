@@ -51,10 +51,13 @@ func readMutant(path string) (mutant, error) {
 
 func (m mutant) name() string { return strings.TrimSuffix(filepath.Base(m.path), ".patch") }
 
-// Mutants builds each patch in the folder into a product of its own, runs the faults
+// Mutants builds each patch in the folder, or the one patch, into a product of its own, runs the faults
 // that are to show it, and says which were caught. It fails unless all were.
 func Mutants(ctx context.Context, folder string, cfg Config) error {
 	paths, err := filepath.Glob(filepath.Join(folder, "*.patch"))
+	if strings.HasSuffix(folder, ".patch") {
+		paths = []string{folder}
+	}
 	if err != nil || len(paths) == 0 {
 		return errors.Join(err, fmt.Errorf("no *.patch in %s", folder))
 	}
@@ -64,16 +67,17 @@ func Mutants(ctx context.Context, folder string, cfg Config) error {
 		if err != nil {
 			return err
 		}
+		began := time.Now()
 		how, err := m.hunt(ctx, cfg)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name(), err)
 		}
 		if how == "" {
-			fmt.Printf("MISSED  %s: %s\n", m.name(), m.about)
+			fmt.Printf("MISSED  %s: %s (%s)\n", m.name(), m.about, time.Since(began).Round(time.Second))
 			continue
 		}
 		caught++
-		fmt.Printf("caught  %s: %s: %s\n", m.name(), m.about, how)
+		fmt.Printf("caught  %s: %s (%s): %s\n", m.name(), m.about, time.Since(began).Round(time.Second), how)
 	}
 	fmt.Printf("caught %d/%d\n", caught, len(paths))
 	if caught < len(paths) {
@@ -96,7 +100,7 @@ func (m mutant) hunt(ctx context.Context, cfg Config) (string, error) {
 	if err := buildOverlay(ctx, dir, overlay); err != nil {
 		return "", err
 	}
-	cfg.Bin, cfg.Dir, cfg.Only, cfg.For = dir, dir, m.faults, m.lasts
+	cfg.Bin, cfg.Dir, cfg.Only, cfg.For, cfg.First = dir, dir, m.faults, m.lasts, true
 	cfg.Logf = func(string, ...any) {}
 	r, err := Run(ctx, cfg)
 	switch {

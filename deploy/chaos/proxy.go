@@ -75,10 +75,13 @@ func (p *Proxy) Retarget(target string) {
 func (p *Proxy) Reset() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	n := 0
 	for c := range p.pairs {
-		c.reset()
+		if c.reset() {
+			n++
+		}
 	}
-	return len(p.pairs)
+	return n
 }
 
 // Close ends the proxy and its connections, and waits for both.
@@ -153,15 +156,18 @@ type pair struct {
 	swallow bool // the next answer is not passed on
 }
 
-func (c *pair) end(how func(net.Conn)) {
+// end ends both sides; false: they had ended before.
+func (c *pair) end(how func(net.Conn)) (first bool) {
 	c.once.Do(func() {
+		first = true
 		close(c.over)
 		how(c.client)
 		how(c.server)
 	})
+	return first
 }
 
-func (c *pair) reset() { c.end(abort) }
+func (c *pair) reset() bool { return c.end(abort) }
 
 // abort closes with RST instead of FIN.
 func abort(conn net.Conn) {

@@ -22,6 +22,7 @@ type Config struct {
 	Only     []string      // ids of faults; empty: all
 	For      time.Duration // faults follow each other for so long; 0: each once
 	Full     bool          // faults in their long forms
+	First    bool          // end as soon as something is broken for sure
 	Patience int           // times are allowed so many times their bounds: 3 where the machine is shared; 1
 	Logf     func(format string, args ...any)
 }
@@ -98,6 +99,10 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	for _, f := range chosen {
 		poisoned = poisoned || f.poison
 	}
+	w.later.Wait()
+	if r.Stopped == nil && cfg.First && w.broken.Load() {
+		r.Stopped = errBroken
+	}
 	if r.Stopped == nil {
 		r.Incomplete = w.settle(ctx, poisoned)
 	}
@@ -162,6 +167,9 @@ func because(err error) string {
 // errIdle ends a run whose load does not flow any more.
 var errIdle = errors.New("nothing was acknowledged for 30 s before it")
 
+// errBroken ends a run that has shown already what it was to show.
+var errBroken = errors.New("it is broken for sure")
+
 // enough is what must have been acknowledged in the second before a fault.
 const enough = 50
 
@@ -171,7 +179,7 @@ func (w *world) happen(ctx context.Context, f fault) Happened {
 	h := Happened{ID: f.id, About: f.about}
 	for range 300 { // what the fault before left behind is not to count for this one
 		h.AckedBefore, h.InFlight = w.load.AckedLately(), w.load.Waiting()
-		if h.AckedBefore >= min(enough, int64(w.cfg.Rate)*2/3) && h.InFlight <= w.cfg.Rate/2 {
+		if h.AckedBefore >= min(enough, int64(w.cfg.Rate)*3/4) && h.InFlight <= w.cfg.Rate/2 {
 			break
 		}
 		if h.Err = sleep(ctx, 100*time.Millisecond); h.Err != nil {
@@ -200,9 +208,14 @@ func (w *world) happen(ctx context.Context, f fault) Happened {
 		w.rec.Write(Line{Kind: Healed, Code: f.id, Room: room, Took: took.Milliseconds(), Bound: bound.Milliseconds()})
 		h.Healed = max(h.Healed, took)
 	}
+	if w.cfg.First && h.Healed > bound {
+		h.Err = fmt.Errorf("not healed within %s: %w", bound, errBroken)
+		return h
+	}
 	if restore != nil {
 		h.Err = restore(ctx)
 	}
+	w.later.Wait() // the next fault is not to be counted for this one
 	return h
 }
 

@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,20 +30,27 @@ type world struct {
 	rand    *rand.Rand
 	redis   *redis.Client // past the proxies
 	before  map[string]int
+
+	spare     *cluster.Process // the Redis that was in use before the last failover; nil: there was none
+	failovers int
+	data      string         // where the Redis in use keeps its files
+	broken    atomic.Bool    // something was measured to be over its bound
+	later     sync.WaitGroup // what is watched beyond the end of its fault
 }
 
 // settings of every service under test: limits that would slow the load down are
 // off, and nothing is trimmed.
 var settings = []string{
 	"PARLEY_RATE=0", "PARLEY_ADDRESS_RATE=0", "PARLEY_ADDRESS_OPEN=0", "PARLEY_USER_SESSIONS=1000",
-	"PARLEY_RETENTION_COUNT=10000000", "PARLEY_DRAIN=8s",
+	"PARLEY_RETENTION_COUNT=10000000",
 }
 
 func newWorld(ctx context.Context, cfg Config) (*world, error) {
-	w := &world{cfg: cfg, proxies: map[string][]*Proxy{}, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), before: map[string]int{}}
+	w := &world{cfg: cfg, proxies: map[string][]*Proxy{}, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), before: map[string]int{}, data: filepath.Join(cfg.Dir, "redis-data")}
 	var err error
 	w.Cluster, err = cluster.New(cluster.Config{
-		Bin: cfg.Bin, Dir: cfg.Dir, NATS: cfg.NATS, Ingress: 2, Chat: 2, Notifiers: 2, Env: settings, Via: w.via,
+		Bin: cfg.Bin, Dir: cfg.Dir, NATS: cfg.NATS, Ingress: 2, Chat: 2, Notifiers: 2, Via: w.via,
+		Env: append(slices.Clone(settings), fmt.Sprintf("PARLEY_DRAIN=%s", min(time.Duration(cfg.Patience)*8*time.Second, 20*time.Second))),
 	})
 	if err != nil {
 		return nil, errors.Join(err, w.close())
@@ -130,6 +139,10 @@ func (w *world) close() error {
 			_ = p.Resume() // what a fault had stopped; ErrProcessDone is none of our business
 		}
 		err = w.Stop(ctx)
+	}
+	w.later.Wait()
+	if w.spare != nil {
+		err = errors.Join(err, w.spare.Stop(ctx))
 	}
 	if w.redis != nil {
 		err = errors.Join(err, w.redis.Close())

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// redisServer is a redis-server of this cluster's own: free port, folder of its
+// RedisServer is a redis-server of this cluster's own: free port, folder of its
 // own, every write on disk before it is answered.
-func redisServer(dir, fsync string) (*Process, string, error) {
+func RedisServer(dir, fsync string) (*Process, string, error) {
 	path, err := find("redis-server")
 	if err != nil {
 		return nil, "", err
@@ -31,7 +31,7 @@ func redisServer(dir, fsync string) (*Process, string, error) {
 	return &Process{
 		Name: "redis", Kind: "redis", path: path, LogFile: filepath.Join(dir, "redis.log"),
 		args: []string{"--port", port, "--bind", "127.0.0.1", "--dir", data, "--appendonly", "yes", "--appendfsync", fsync,
-			"--save", "", "--maxmemory-policy", "noeviction", "--enable-debug-command", "local"},
+			"--save", "", "--maxmemory-policy", "noeviction", "--enable-debug-command", "local", "--repl-diskless-sync-delay", "0"},
 		up: func(ctx context.Context) error { return greet(ctx, address, "PING\r\n", "+PONG") },
 	}, "redis://" + address + "/0", nil
 }

@@ -88,7 +88,7 @@ func (c *Cluster) addBrokers() (err error) {
 	if fsync == "" {
 		fsync = "always"
 	}
-	if c.Redis, c.RedisURL, err = redisServer(c.cfg.Dir, fsync); err != nil {
+	if c.Redis, c.RedisURL, err = RedisServer(c.cfg.Dir, fsync); err != nil {
 		return err
 	}
 	c.BusURL = c.RedisURL

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -38,14 +39,17 @@ type Process struct {
 }
 
 // Start starts the process and waits until it serves or ctx ends.
-func (p *Process) Start(ctx context.Context) error {
-	if err := p.launch(); err != nil {
+func (p *Process) Start(ctx context.Context) error { return p.StartWith(ctx) }
+
+// StartWith is Start with more arguments, for this start only.
+func (p *Process) StartWith(ctx context.Context, args ...string) error {
+	if err := p.launch(args...); err != nil {
 		return err
 	}
 	return p.WaitUp(ctx)
 }
 
-func (p *Process) launch() error {
+func (p *Process) launch(more ...string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil && !p.ended() {
@@ -56,7 +60,7 @@ func (p *Process) launch() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(p.path, p.args...)
+	cmd := exec.Command(p.path, append(slices.Clone(p.args), more...)...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Dir = filepath.Dir(p.LogFile)
 	cmd.Stdout, cmd.Stderr = log, log

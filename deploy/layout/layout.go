@@ -97,7 +97,7 @@ var table = []rule{
 
 // testsMay is what tests may import besides what their package may: brokers to
 // test against and libraries for testing, but no other service.
-var testsMay = []string{"shared/...", watermill, goRedis, natsGo, gorilla, jwt, "go.uber.org/goleak", "pgregory.net/rapid"}
+var testsMay = []string{"shared/...", watermill, goRedis, natsGo, gorilla, jwt, "go.uber.org/goleak", "pgregory.net/rapid", "github.com/anishathalye/porcupine"}
 
 // finding is one import that the table does not allow.
 type finding struct {

@@ -62,6 +62,7 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 	if err != nil {
 		return err
 	}
+	p.Health.Add("store", rooms.Health)
 	people, err := notifier.New(cfg.Notifier, b, notifier.Options{
 		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {

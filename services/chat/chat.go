@@ -31,6 +31,7 @@ import (
 
 // Config is chat's own part of the settings. A field that is zero has its default.
 type Config struct {
+	Durability     string        `default:"fast" enum:"fast,replicated,fsync" help:"What an acknowledgement means: fast, the store took it; replicated, one replica of Redis has it as well; fsync, it is on disk."`
 	RetentionCount int           `default:"10000" min:"1" max:"10000000" help:"Entries kept of a room."`
 	RetentionAge   time.Duration `default:"720h" min:"1m" help:"How long entries are kept. A room's newest entry stays."`
 	DedupeEntries  int           `default:"1000" min:"1000" max:"1000000" help:"Newest sends of a room that are recognised when they are repeated, at least."`
@@ -107,7 +108,10 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	if strings.HasPrefix(o.Store, store.Memory) && !strings.HasPrefix(o.Bus, store.Memory) {
 		return nil, fmt.Errorf("PARLEY_STORE is memory:// and PARLEY_BUS is not (%s): after a restart the bus would still hold commands, and clients cursors, of logs that are gone; give PARLEY_STORE the address of a Redis", process.URL(o.Bus))
 	}
-	logs, err := store.Open(o.Store, o.Prefix, o.Registry)
+	logs, err := store.Open(o.Store, o.Prefix, store.Durability(cfg.Durability), o.Registry)
+	if errors.Is(err, store.ErrDurability) {
+		err = &process.ConfigError{Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -153,11 +157,13 @@ func (s *Service) settle(ctx context.Context) error {
 	wait := time.NewTicker(time.Second)
 	defer wait.Stop()
 	for {
-		err := s.store.Settle(ctx, s.bus.Partitions())
+		err := s.trySettle(ctx)
 		switch {
 		case err == nil:
 			close(s.settled)
 			return nil
+		case errors.Is(err, store.ErrDurability):
+			return &process.ConfigError{Err: err}
 		case !errors.Is(err, store.ErrUnavailable):
 			return err
 		case ctx.Err() != nil:
@@ -170,6 +176,17 @@ func (s *Service) settle(ctx context.Context) error {
 		case <-wait.C:
 		}
 	}
+}
+
+func (s *Service) trySettle(ctx context.Context) error {
+	if err := s.store.Settle(ctx, s.bus.Partitions()); err != nil {
+		return err
+	}
+	concerns, err := s.store.Verify(ctx)
+	for _, concern := range concerns {
+		s.log.Warn("the store is not set up to keep what is promised", "why", concern)
+	}
+	return err
 }
 
 // Health asks the store for something small; an error says why this chat cannot

@@ -255,7 +255,7 @@ func TestRetention(t *testing.T) {
 
 func TestOtherPartitions(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
-	s, err := store.Open(server.URL, "parley", nil)
+	s, err := store.Open(server.URL, "parley", store.Fast, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -207,11 +207,13 @@ func (p *partition) decideAll(ctx context.Context, commands []event.Command) (er
 	for _, c := range commands {
 		p.decide(o, c)
 	}
+	// Also without writes: what an earlier batch wrote and nobody confirmed must be
+	// certain before a repeat of it is acknowledged.
+	started := time.Now()
+	if err := p.append(ctx, o.writes, spans); err != nil {
+		return err
+	}
 	if len(o.writes) > 0 {
-		started := time.Now()
-		if err := p.append(ctx, o.writes, spans); err != nil {
-			return err
-		}
 		took := time.Since(started)
 		p.s.metrics.append.Observe(took.Seconds())
 		p.s.counts.appended(o.entries, took)

@@ -35,6 +35,12 @@ func (h *Health) Add(name string, run func() error) {
 	h.checks = append(h.checks, check{name, run})
 }
 
+func (h *Health) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.checks)
+}
+
 // Failing returns the checks that do not pass, in the order they were added.
 func (h *Health) Failing() []Failure {
 	h.mu.Lock()

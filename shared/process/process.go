@@ -94,6 +94,13 @@ func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exi
 		}
 		return nil
 	})
+	generic := p.Health.count() + 1
+	p.Health.Add("start", func() error {
+		if p.Health.count() == generic { // nobody has said yet what it takes to be ready
+			return errors.New("the process is starting")
+		}
+		return nil
+	})
 	watched := watch(ctx, p.Log, signals, cancel, func() {
 		fmt.Fprintf(src.Stderr, "%s: second signal: ended at once, without draining\n", prog.Name)
 		exit(ExitFailure)

@@ -76,8 +76,12 @@ func TestExitCodes(t *testing.T) {
 func TestFirstSignalDrains(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	code, out := start(t, signals, nil, nil, func(ctx context.Context, p *Process) error {
+		if f := p.Health.Failing(); len(f) != 1 || f[0].Check != "start" {
+			t.Errorf("ready before it has said what that takes: %v", f)
+		}
+		p.Health.Add("own", func() error { return nil })
 		if f := p.Health.Failing(); len(f) != 0 {
-			t.Errorf("not ready at start: %v", f)
+			t.Errorf("not ready when all is well: %v", f)
 		}
 		signals <- syscall.SIGTERM
 		<-ctx.Done()

@@ -4,7 +4,6 @@
 package redistest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -128,6 +128,19 @@ func (s *Server) signal(sig syscall.Signal) {
 }
 
 func (s *Server) start() error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	if err := s.awaitPing(s.process.Process.Pid); err != nil {
+		s.Kill()
+		log, _ := os.ReadFile(filepath.Join(s.Dir, "redis.log"))
+		return fmt.Errorf("%w; it wrote:\n%s", err, log)
+	}
+	return nil
+}
+
+// launch starts the process and does not wait until it answers.
+func (s *Server) launch(more ...string) error {
 	host, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
 		return err
@@ -135,11 +148,15 @@ func (s *Server) start() error {
 	logFile := filepath.Join(s.Dir, "redis.log")
 	args := append([]string{
 		"--bind", host, "--port", port, "--dir", s.Dir, "--logfile", logFile,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "always",
-	}, s.args...)
+		"--save", "", "--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0",
+	}, append(slices.Clone(s.args), more...)...)
 	process := exec.Command(s.binary, args...)
-	var output bytes.Buffer
-	process.Stdout, process.Stderr = &output, &output
+	output, err := os.OpenFile(logFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = output.Close() }()
+	process.Stdout, process.Stderr = output, output // what it says before it has read its settings
 	if err := process.Start(); err != nil {
 		return err
 	}
@@ -149,11 +166,6 @@ func (s *Server) start() error {
 		_ = process.Wait() // killed by us as a rule
 	}()
 	s.process, s.ended = process, ended
-	if err := s.awaitPing(process.Process.Pid); err != nil {
-		s.Kill()
-		log, _ := os.ReadFile(logFile)
-		return fmt.Errorf("%w; it wrote:\n%s%s", err, output.Bytes(), log)
-	}
 	return nil
 }
 

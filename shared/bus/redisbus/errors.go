@@ -14,7 +14,7 @@ import (
 // what it will take later.
 var transient = []string{
 	"LOADING", "READONLY", "OOM", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS",
-	"MOVED", "ASK", "BUSY ", "UNBLOCKED", "ERR max number of clients reached",
+	"MOVED", "ASK", "BUSY ", "UNKILLABLE", "UNBLOCKED", "ERR max number of clients reached",
 }
 
 // unavailable wraps err with what was done, and with bus.ErrUnavailable if trying

@@ -14,7 +14,7 @@ import (
 // BenchmarkAppend is one batch of 64 entries in 16 rooms, with appendfsync always.
 func BenchmarkAppend(b *testing.B) {
 	server := redistest.Start(b, redistest.Options{})
-	e := newRedis(&redis.UniversalOptions{Addrs: []string{server.Addr}, MaxRetries: -1}, "test")
+	e := newRedis(&redis.UniversalOptions{Addrs: []string{server.Addr}, MaxRetries: -1}, "test", Fast)
 	defer e.close()
 	l, err := (&Store{e}).Open(b.Context(), part, 1)
 	if err != nil {

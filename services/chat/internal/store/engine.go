@@ -39,6 +39,13 @@ type engine interface {
 	forget(ctx context.Context, partition int, was guard, rooms []event.RoomID) (bool, error)
 	// syncs tells whether the place has every acknowledged write on disk.
 	syncs(ctx context.Context, partition int) bool
+	// confirms tells whether a write counts only when it was confirmed: one whose
+	// reply is lost does not count, although it turns out to be there.
+	confirms() bool
+	// verify looks whether the place can keep the durability that it was opened with (ErrDurability).
+	verify(ctx context.Context, partition int) error
+	// concerns are sentences about settings of the place that put logs at risk.
+	concerns(ctx context.Context, partition int) ([]string, error)
 	close() error
 }
 

@@ -172,7 +172,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 }
 
 func TestOpenSaysWhatIsAllowed(t *testing.T) {
-	_, err := Open("mysql://x:secret@y", "parley", nil)
+	_, err := Open("mysql://x:secret@y", "parley", Fast, nil)
 	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "PARLEY_STORE") || !strings.Contains(err.Error(), "redis://") {
 		t.Fatal(err)
 	}

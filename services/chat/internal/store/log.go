@@ -28,6 +28,9 @@ type Log struct {
 // earlier owner. lease is the bus generation of the new owner; when a later one
 // has been here it is ErrFenced.
 func (s *Store) Open(ctx context.Context, partition int, lease uint64) (*Log, error) {
+	if err := s.engine.verify(ctx, partition); err != nil {
+		return nil, fmt.Errorf("open partition %d: %w: %w", partition, ErrUnavailable, err)
+	}
 	l := &Log{engine: s.engine, partition: partition, lease: lease}
 	err := l.retake(ctx, func(seen sight) (record, error) {
 		if seen.record.lease > lease {
@@ -154,6 +157,9 @@ func (l *Log) try(ctx context.Context, batch []Write) (again bool, err error) {
 	switch seen.guard {
 	case to:
 		l.guard, l.doubt = to, false
+		if l.engine.confirms() {
+			return false, l.note(ctx, l.record) // it is there; a write behind it is confirmed only with it
+		}
 		return false, nil
 	case l.guard: // the first script may still come; then the second one is refused, and this one is in
 		return true, fmt.Errorf("%w: the batch was not written", ErrUnavailable)
@@ -175,6 +181,9 @@ func (l *Log) Check(ctx context.Context) error {
 	}
 	if l.record.run == orDash(seen.run) || l.record.run == seen.run {
 		return nil
+	}
+	if err := l.engine.verify(ctx, l.partition); err != nil { // it may be another server, or have other settings
+		return fmt.Errorf("check partition %d: %w: %w", l.partition, ErrUnavailable, err)
 	}
 	r := l.record
 	r.run = seen.run // it was restarted and has everything

@@ -198,6 +198,12 @@ func (m *memoryEngine) forget(_ context.Context, partition int, was guard, rooms
 
 func (m *memoryEngine) syncs(context.Context, int) bool { return true }
 
+func (m *memoryEngine) confirms() bool { return false }
+
+func (m *memoryEngine) verify(context.Context, int) error { return nil }
+
+func (m *memoryEngine) concerns(context.Context, int) ([]string, error) { return nil, nil }
+
 func (m *memoryEngine) close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -18,12 +19,15 @@ import (
 // and beside the logs of a partition the guard (…:w), the record (…:epoch) and a
 // sorted set of all rooms that have a log, by the time of their oldest entry (…:age).
 type redisEngine struct {
-	client redis.UniversalClient
-	prefix string
+	client     redis.UniversalClient
+	prefix     string
+	durability Durability
+	confirm    atomic.Pointer[confirmation] // set by verify; nil: what the server answers is enough
+	unkept     atomic.Bool                  // verify found that the server cannot keep the durability
 }
 
-func newRedis(o *redis.UniversalOptions, prefix string) *redisEngine {
-	return &redisEngine{client: redisclient.New(o), prefix: prefix}
+func newRedis(o *redis.UniversalOptions, prefix string, d Durability) *redisEngine {
+	return &redisEngine{client: redisclient.New(o), prefix: prefix, durability: d}
 }
 
 func (r *redisEngine) key(partition int, name string) string {
@@ -58,9 +62,9 @@ func (r *redisEngine) look(ctx context.Context, partition int) (sight, error) {
 }
 
 func (r *redisEngine) raise(ctx context.Context, partition int, was string, to guard, rec record) (bool, error) {
-	n, err := raiseScript.Run(ctx, r.client, []string{r.key(partition, "w"), r.key(partition, "epoch")},
-		was, to.String(), rec.String()).Int()
-	return n == 1, explain(err)
+	n, err := r.write(ctx, partition, raiseScript, []string{r.key(partition, "w"), r.key(partition, "epoch")},
+		was, to.String(), rec.String())
+	return n == 1, err
 }
 
 func (r *redisEngine) append(ctx context.Context, partition int, was, to guard, batch []Write) (verdict, error) {
@@ -74,10 +78,10 @@ func (r *redisEngine) append(ctx context.Context, partition int, was, to guard, 
 			args = append(append(args, e.Seq), f[:]...)
 		}
 	}
-	n, err := appendScript.Run(ctx, r.client, keys, args...).Int()
+	n, err := r.write(ctx, partition, appendScript, keys, args...)
 	switch {
 	case err != nil:
-		return refused, explain(err)
+		return refused, err
 	case n == 1:
 		return done, nil
 	case n == -1:
@@ -163,28 +167,19 @@ func (r *redisEngine) forget(ctx context.Context, partition int, was guard, room
 // syncs asks for the server's settings; a server that does not tell counts as one
 // that answers ahead of its disk.
 func (r *redisEngine) syncs(ctx context.Context, partition int) bool {
-	server := redis.Cmdable(r.client)
-	if cluster, ok := r.client.(*redis.ClusterClient); ok {
-		node, err := cluster.MasterForKey(ctx, r.key(partition, "w"))
-		if err != nil {
-			return false
-		}
-		server = node
+	server, err := r.server(ctx, partition)
+	if err != nil {
+		return false
 	}
-	for name, want := range map[string]string{"appendonly": "yes", "appendfsync": "always"} {
-		v, err := server.ConfigGet(ctx, name).Result()
-		if err != nil || v[name] != want {
-			return false
-		}
-	}
-	return true
+	settings, err := persistence(ctx, server)
+	return err == nil && settings["appendonly"] == "yes" && settings["appendfsync"] == "always"
 }
 
 func (r *redisEngine) close() error { return r.client.Close() }
 
 // refusals are the first words of Redis's answers that pass by themselves.
 var refusals = []string{"LOADING", "OOM", "MISCONF", "READONLY", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN",
-	"NOREPLICAS", "UNKILLABLE", "ERR max number of clients"}
+	"MOVED", "ASK", "NOREPLICAS", "UNKILLABLE", "ERR max number of clients"}
 
 // explain turns a client's error into this package's: an answer means that
 // nothing was written; without one nobody knows, unless nothing was sent.

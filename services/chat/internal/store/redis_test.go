@@ -75,7 +75,7 @@ func TestPromotedReplicaIsNotTrusted(t *testing.T) {
 	if err := client.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	e2 := newRedis(&redis.UniversalOptions{Addrs: []string{replica.Addr}, MaxRetries: -1}, "test")
+	e2 := newRedis(&redis.UniversalOptions{Addrs: []string{replica.Addr}, MaxRetries: -1}, "test", Fast)
 	defer e2.close()
 	s2 := &Store{e2}
 	eventually(t, func() error {

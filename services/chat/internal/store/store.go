@@ -40,10 +40,13 @@ const Memory = "memory://"
 type Store struct{ engine engine }
 
 // Open returns the store at a URL, memory:// or one of Redis; every key in Redis
-// begins with the prefix. It does not connect yet. Errors of Redis are counted in the
-// registry, which may be nil.
-func Open(url, prefix string, registry prometheus.Registerer) (*Store, error) {
+// begins with the prefix. It does not connect yet: that is for Verify. Errors of Redis are
+// counted in the registry, which may be nil.
+func Open(url, prefix string, d Durability, registry prometheus.Registerer) (*Store, error) {
 	if strings.HasPrefix(url, Memory) {
+		if d != Fast && d != "" {
+			return nil, fmt.Errorf("%w: %s is for a store on Redis, and PARLEY_STORE is memory://, which keeps nothing; allowed is %s", ErrDurability, d, Fast)
+		}
 		return &Store{newMemory()}, nil
 	}
 	if !redisclient.Is(url) {
@@ -53,7 +56,7 @@ func Open(url, prefix string, registry prometheus.Registerer) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PARLEY_STORE: %w", err)
 	}
-	engine := newRedis(o, prefix)
+	engine := newRedis(o, prefix, d)
 	redisclient.CountErrors(engine.client, registry, "rooms")
 	return &Store{engine}, nil
 }
@@ -70,6 +73,15 @@ func (s *Store) Settle(ctx context.Context, partitions int) error {
 			ErrPartitions, inForce, partitions, inForce)
 	}
 	return nil
+}
+
+// Verify looks whether the server can keep the durability of Open (ErrDurability)
+// and returns what is to be said about its settings, a sentence each.
+func (s *Store) Verify(ctx context.Context) ([]string, error) {
+	if err := s.engine.verify(ctx, 0); err != nil {
+		return nil, err
+	}
+	return s.engine.concerns(ctx, 0)
 }
 
 // Heads returns where the rooms' logs begin and end, in the rooms' order.

@@ -51,7 +51,7 @@ func places(t *testing.T, test func(t *testing.T, p place)) {
 
 func redisPlace(t *testing.T, o redistest.Options) (*redisEngine, *redistest.Server) {
 	server := redistest.Start(t, o)
-	e := newRedis(&redis.UniversalOptions{Addrs: []string{server.Addr}, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: 300 * time.Millisecond}, "test")
+	e := newRedis(&redis.UniversalOptions{Addrs: []string{server.Addr}, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: 300 * time.Millisecond}, "test", Fast)
 	t.Cleanup(func() { _ = e.close() })
 	return e, server
 }
