@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/parley-chat/parley/shared/bus"
@@ -24,11 +25,10 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	things := bus.Topic[string]{Name: "events", Groups: []string{"g"}, Key: func(s string) string { return s }}
-	broken := true // only by the consumer's goroutine
+	var mended atomic.Bool
 	handled := make(chan []string, 4)
 	bus.Handle(b, things, "g", func(_ context.Context, batch []string) error {
-		if broken {
-			broken = false
+		if slices.Contains(batch, "a") && !mended.Load() {
 			return bus.Permanent(errors.New("not today"))
 		}
 		handled <- batch
@@ -56,6 +56,7 @@ func TestReplay(t *testing.T) {
 	if err != nil || len(letters) != 1 {
 		t.Fatalf("dead letters: %v, %v", letters, err)
 	}
+	mended.Store(true)
 	if err := bus.Replay(ctx, backend, letters[0]); err != nil {
 		t.Fatal(err)
 	}
