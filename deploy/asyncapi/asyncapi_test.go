@@ -159,7 +159,7 @@ func constants(t *testing.T, file, prefix string) (values []string) {
 // reads are in some request.
 func TestRequests(t *testing.T) {
 	samples := map[string]string{
-		"token": `"t"`, "user": `"alice"`, "resume": `"r"`, "agent": `"a"`, "rooms": `{}`, "room": `"general"`,
+		"token": `"t"`, "admin": `"s"`, "user": `"alice"`, "resume": `"r"`, "agent": `"a"`, "rooms": `{}`, "room": `"general"`,
 		"since": `{"epoch":"e","seq":1}`, "last": `1`, "body": `{}`, "cid": `"c"`, "before": `2`, "after": `1`, "limit": `1`,
 	}
 	limits := protocol.DefaultLimits()
@@ -181,7 +181,7 @@ func TestRequests(t *testing.T) {
 			if !slices.Contains(fields, f) {
 				fields = append(fields, f)
 			}
-			if r.name == protocol.TypeHello && f != "user" && f != "token" {
+			if r.name == protocol.TypeHello && f != "user" && f != "token" && f != "admin" {
 				fields = append(fields, "user")
 			}
 			if err := parse(r, fields); err != nil {
@@ -212,7 +212,7 @@ func TestFramesOnTheWire(t *testing.T) {
 		"message": protocol.AppendMessage(nil, &protocol.Message{Body: body}), "reset": protocol.AppendReset(nil, &protocol.Reset{}),
 		"gap": protocol.AppendGap(nil, &protocol.Gap{}), "typingEvent": protocol.AppendTyping(nil, &protocol.Typing{}),
 		"signalEvent": protocol.AppendSignal(nil, &protocol.Signal{Body: body}), "presenceReply": protocol.AppendPresence(nil, &protocol.Presence{}),
-		"presenceEvent": protocol.AppendPresenceEvent(nil, &protocol.PresenceEvent{}), "ping": protocol.AppendPing(nil),
+		"presenceEvent": protocol.AppendPresenceEvent(nil, &protocol.PresenceEvent{}), "ping": protocol.AppendPing(nil), "status": protocol.AppendStatus(nil, &protocol.Status{}),
 		"migrate": protocol.AppendMigrate(nil, &protocol.Migrate{}), "error": protocol.AppendError(nil, &protocol.Error{}),
 	} {
 		i := slices.IndexFunc(frames(), func(f frame) bool { return f.id() == name })

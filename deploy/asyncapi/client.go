@@ -18,7 +18,7 @@ type request struct {
 // requests are all that a client may ask.
 func requests() []request {
 	return []request{
-		{protocol.TypeHello, "The first frame, within 5 s; token, or in dev auth user. With rooms it resumes.", nil, []string{"token", "user", "resume", "rooms", "agent"}, protocol.TypeWelcome},
+		{protocol.TypeHello, "The first frame, within 5 s; token, or in dev auth user; of an operator, admin. With rooms it resumes.", nil, []string{"token", "user", "admin", "resume", "rooms", "agent"}, protocol.TypeWelcome},
 		{protocol.TypeAuth, "A fresh token for the same user, in place.", []string{"token"}, nil, protocol.TypeOK},
 		{protocol.TypeJoin, "Subscribe to a room: from its head, since a cursor, or with its last entries.", []string{"room"}, []string{"since", "last"}, protocol.TypeJoined},
 		{protocol.TypeLeave, "End a subscription.", []string{"room"}, nil, protocol.TypeOK},
@@ -51,6 +51,7 @@ func frames() []frame {
 		{"signalEvent", protocol.TypeSignal, "Volatile.", reflect.TypeFor[protocol.Signal]()},
 		{"presenceReply", protocol.TypePresence, "Answers presence.", reflect.TypeFor[protocol.Presence]()},
 		{"presenceEvent", protocol.TypePresence, "Who came and went, or in a large room how many there are; at most once a second.", reflect.TypeFor[protocol.PresenceEvent]()},
+		{"", protocol.TypeStatus, "Measures of processes, for operators in ~status; volatile.", reflect.TypeFor[protocol.Status]()},
 		{"", protocol.TypePing, "Answer with pong.", nil},
 		{"", protocol.TypeMigrate, "Open a new connection and resume there.", reflect.TypeFor[protocol.Migrate]()},
 		{"", protocol.TypeError, "The request was not done.", reflect.TypeFor[protocol.Error]()},
