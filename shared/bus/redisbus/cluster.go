@@ -30,7 +30,8 @@ var _ redis.Hook = once{}
 // DialHook does nothing.
 func (once) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessPipelineHook does nothing: the bus uses no pipelines.
+// ProcessPipelineHook does nothing: the bus's only pipeline, a follower's read and its
+// cursor, may be repeated.
 func (once) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }

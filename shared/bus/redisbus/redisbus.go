@@ -1,11 +1,12 @@
-// Package redisbus is the bus on Redis Streams, through Watermill's driver
-// watermill-redisstream, of which it is the only importer. A topic is a stream, a
-// group a consumer group; leases are keys with an expiry, sets are sorted sets. The
-// driver does much that this project cannot live with (it ends a subscription at an
-// entry that it cannot read, is silent for ever when the group is gone, loses
-// what it claimed when a reply is lost, …): each such trap is met where it is, with
-// a comment that names it and a test. It wants Redis 7.0 or newer, because XINFO GROUPS
-// tells the lag of a group since then.
+// Package redisbus is the bus on Redis Streams. A topic is a stream, a group a
+// consumer group of which only the cursor is used; leases are keys with an expiry, sets
+// are sorted sets. It publishes through watermill-redisstream, of which it is the only
+// importer, and with driver=stock in the URL reads through it, too. That driver does much
+// that this project cannot live with (it ends a subscription at an entry that it
+// cannot read, is silent for ever when the group is gone, loses what it claimed when a
+// reply is lost, …): each such trap is met where it is, with a comment that names it
+// and a test. It wants Redis 7.0 or newer, because XINFO GROUPS tells the lag of a group
+// since then.
 //
 // Keys, <tag> being [bus.HashTag] of the name:
 //

@@ -68,14 +68,7 @@ var _ bus.Batcher = batcher{}
 // SubscribeBatches implements [bus.Batcher].
 func (s batcher) SubscribeBatches(ctx context.Context, topic string) (<-chan []*message.Message, error) {
 	out := make(chan []*message.Message)
-	err := s.follow(ctx, topic, maxBatch, func(ctx context.Context, batch []*message.Message) bool {
-		select {
-		case out <- batch:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}, func() { close(out) })
+	err := s.follow(ctx, topic, maxBatch, func(ctx context.Context, batch []*message.Message) bool { return give(ctx, out, batch) }, func() { close(out) })
 	return out, err
 }
 
@@ -85,15 +78,18 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return s.subscribeStock(ctx, topic)
 	}
 	out := make(chan *message.Message)
-	err := s.follow(ctx, topic, 1, func(ctx context.Context, batch []*message.Message) bool {
-		select {
-		case out <- batch[0]:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}, func() { close(out) })
+	err := s.follow(ctx, topic, 1, func(ctx context.Context, batch []*message.Message) bool { return give(ctx, out, batch[0]) }, func() { close(out) })
 	return out, err
+}
+
+// give hands over what is read; false: nobody wants it any more.
+func give[T any](ctx context.Context, out chan<- T, read T) bool {
+	select {
+	case out <- read:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (s *subscriber) follow(ctx context.Context, topic string, most int, hand func(context.Context, []*message.Message) bool, finish func()) error {
