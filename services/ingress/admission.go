@@ -25,11 +25,13 @@ type admission struct {
 
 	mu        sync.Mutex // a leaf: nothing is locked under it
 	rate      float64    // answers a ns
-	counted   int64      // answers since the last measurement of the rate …
-	since     int64      // … at this time
+	counted   int64      // answers since the rate was measured last …
+	due       int64      // … and for how long one was due
+	silence   int64      // about the longest time lately in which one was due and none came
 	heard     int64      // the last answer; 0: none yet
 	lateSince int64      // since when no answer was in time; 0: the last one was
-	excused   int64      // until then answers may be late because they have paused
+	pause     int64      // for how long there were no answers, the last time …
+	excused   int64      // … and until when they may therefore be late by as much
 	refused   int64      // the last refusal
 	owed      int64      // refused sends whose turn has not come since
 }
@@ -49,20 +51,18 @@ func (a *admission) enter(now int64) (retry time.Duration, taken bool) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	limit := a.limit()
-	if n == 1 {
+	if now-a.refused > a.wait {
 		a.relax()
+		return 0, true
 	}
+	limit := a.limit()
 	if n <= limit {
 		return 0, true
 	}
 	a.flight.Add(-1)
 	a.refused = now
-	retry = maxRetry
-	if a.rate > 0 {
-		a.owed = min(a.owed+1, int64(a.rate*float64(maxRetry)))
-		retry = time.Duration(float64(n-limit+a.owed) / a.rate)
-	}
+	a.owed = min(a.owed+1, int64(a.rate*float64(maxRetry)))
+	retry = time.Duration(float64(n-limit+a.owed) / max(a.rate, 1/float64(maxRetry)))
 	return min(max(retry, minRetry), maxRetry), false
 }
 
@@ -76,22 +76,27 @@ func (a *admission) answered(at, now int64) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// A pause is the part of the silence in which an answer was due.
-	pause := min(now-a.heard, now-at)
+	due := min(now-a.heard, now-at) // the part of the silence in which this answer was due
 	a.heard = now
-	a.measure(now)
-	if a.refusing.Load() {
+	refusing := a.refusing.Load()
+	if due >= a.wait && !refusing {
+		a.pause, a.excused = due, now+due // to catch up
+		due = 0
+	}
+	a.measure(min(due, a.wait))
+	if refusing {
 		a.owed = max(a.owed-1, 0)
 		if now-at < a.wait/8 || now-a.refused > a.wait {
 			a.relax()
 		}
 		return
 	}
-	if pause >= a.wait {
-		a.excused = now + pause // to catch up
+	inTime := a.wait / 2
+	if now < a.excused {
+		inTime += a.pause
 	}
 	switch {
-	case now < a.excused, now-at <= a.wait/2:
+	case now-at <= inTime:
 		a.lateSince = 0
 	case a.lateSince == 0:
 		a.lateSince = now
@@ -101,26 +106,26 @@ func (a *admission) answered(at, now int64) {
 	}
 }
 
-// measure follows the rate of answers. A period that was too long is one in which
-// nothing was to be answered, or nobody was there to do it.
-func (a *admission) measure(now int64) {
+// measure follows the rate of answers, over the time in which some were due.
+func (a *admission) measure(due int64) {
 	a.counted++
-	took := now - a.since
-	if took < a.wait/4 {
+	a.silence = max(a.silence, due)
+	if a.due += due; a.due < a.wait/4 {
 		return
 	}
-	if took <= a.wait {
-		rate := float64(a.counted) / float64(took)
-		if a.rate > 0 {
-			rate = (a.rate + rate) / 2
-		}
-		a.rate = rate
+	rate := float64(a.counted) / float64(a.due)
+	if a.rate > 0 {
+		rate = (a.rate + rate) / 2
 	}
-	a.counted, a.since = 0, now
+	a.rate, a.counted, a.due = rate, 0, 0
+	a.silence -= a.silence / 8
 }
 
-// limit is how many sends are answered within half of wait.
-func (a *admission) limit() int64 { return max(int64(a.rate*float64(a.wait)/2), minFlight) }
+// limit is how many sends are answered within half of wait; answers that come by fits
+// and starts are given one fit more, or fewer and fewer would be.
+func (a *admission) limit() int64 {
+	return max(int64(a.rate*float64(a.wait/2+a.silence)), minFlight)
+}
 
 // relax takes everything again.
 func (a *admission) relax() {

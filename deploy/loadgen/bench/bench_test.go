@@ -175,7 +175,7 @@ func TestAPointIsMeasuredAgain(t *testing.T) {
 		"never":       {[]float64{0, 0, 0}, 0, 3},
 	} {
 		runs := 0
-		at, err := Dimension{Points: []GrowthPoint{{Micros: 10}}}.measure(t.Context(), func() (loadgen.Report, error) {
+		at, err := Dimension{Points: []GrowthPoint{{Micros: 10}}}.measure(t.Context(), 3, func() (loadgen.Report, error) {
 			runs++
 			if micros := c.micros[runs-1]; micros > 0 {
 				return loadgen.Report{DeliveriesPerCPU: 1e6 / micros}, nil

@@ -40,6 +40,9 @@ type GrowthPoint struct {
 // before it: on a busy machine it may be the machine that did.
 const tries = 3
 
+// patience is for how long points are measured again, in quick; a whole one takes its time.
+const patience = 7 * time.Minute
+
 // longestPoint ends a measurement that hangs.
 const longestPoint = 3 * time.Minute
 
@@ -51,7 +54,11 @@ func MeasureGrowth(ctx context.Context, p Programs, m Machine, quick bool, log i
 	for _, d := range growthDimensions(quick) {
 		out := Dimension{Name: d.name, Held: d.held, PerUnit: d.perUnit}
 		for _, step := range d.steps {
-			at, err := out.measure(ctx, func() (loadgen.Report, error) {
+			most := tries
+			if quick && time.Since(began) > patience {
+				most = 1
+			}
+			at, err := out.measure(ctx, most, func() (loadgen.Report, error) {
 				once, cancel := context.WithTimeout(ctx, longestPoint)
 				defer cancel()
 				return p.Measure(once, step.system, step.scenario)
@@ -81,7 +88,7 @@ func MeasureGrowth(ctx context.Context, p Programs, m Machine, quick bool, log i
 
 // measure measures one point. What else happens on the machine can only add, so that
 // of several times the cheapest counts.
-func (d Dimension) measure(ctx context.Context, run func() (loadgen.Report, error)) (best GrowthPoint, err error) {
+func (d Dimension) measure(ctx context.Context, tries int, run func() (loadgen.Report, error)) (best GrowthPoint, err error) {
 	for range tries {
 		r, failure := run()
 		if ctx.Err() != nil {
@@ -99,7 +106,7 @@ func (d Dimension) measure(ctx context.Context, run func() (loadgen.Report, erro
 		if best.Micros == 0 || at.Micros < best.Micros {
 			best = at
 		}
-		if lowest := d.lowest(); best.Micros <= rise*lowest {
+		if d.PerUnit || best.Micros <= rise*d.lowest() {
 			break
 		}
 	}
