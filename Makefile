@@ -87,12 +87,12 @@ bench-compare: ## Parley and the hand-written baseline in turn; writes docs/perf
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(BIN)/loadgen compare -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
 
-bench-growth: ## how cost grows with members, rooms, connections, edges, partitions, bodies; into the same page; QUICK=1
+bench-growth: ## how cost grows with members, rooms, connections, edges, partitions, bodies; into the same page (20 min); QUICK=1: 6 min
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(BIN)/loadgen growth -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md -picture docs/pictures/growth.svg
 
-bench-overload: ## two and three times what it can serve: does it bend? into the same page; QUICK=1
+bench-overload: ## two and three times what it can serve: does it bend? into the same page (5 min); QUICK=1: 3 min
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(BIN)/loadgen overload -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md

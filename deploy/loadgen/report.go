@@ -46,6 +46,7 @@ type Report struct {
 
 	Ack      Latency `json:"ack"` // or of a page
 	Delivery Latency `json:"delivery"`
+	Refusal  Latency `json:"refusal"`
 	Last     Latency `json:"last_delivery"` // of each message, if it was asked for
 
 	CPU              map[string]float64 `json:"cpu_seconds,omitempty"` // by process, while measuring
@@ -132,7 +133,7 @@ func (s *Session) report(l Load, t crowd.Tally, cpu map[string]float64, own floa
 		Closed: t.Closed, Reasons: t.Reasons,
 		AckedPerSecond: float64(t.AckedWithin) / seconds, RefusedPerSecond: float64(t.RefusedWithin) / seconds,
 		DeliveredPerSecond: float64(t.DeliveredWithin) / seconds, PagesPerSecond: float64(t.PagesWithin) / seconds,
-		Ack: latency(t.Ack), Delivery: latency(t.Delivery),
+		Ack: latency(t.Ack), Delivery: latency(t.Delivery), Refusal: latency(t.Refusal),
 		CPU: cpu, Cores: sum(cpu) / seconds,
 		Generator: Generator{Cores: own / seconds, Busy: t.Busy, Lag: latency(t.Lag), Turn: latency(t.Turn)},
 		Samples:   s.watch.taken(),

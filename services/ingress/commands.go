@@ -139,6 +139,7 @@ func (s *session) ask(r *request, c event.Command) {
 		c.Traceparent = r.span.Traceparent()
 	}
 	if !s.note(r, &c) {
+		r.leave()
 		return
 	}
 	number := c.Request
@@ -167,11 +168,18 @@ func (s *session) note(r *request, c *event.Command) bool {
 	return c.Request != 0
 }
 
-// send posts a message. Without a cid it gets one of ours, so that a command that
-// is read twice is not two messages.
+// send posts a message, unless too many wait before it. Without a cid it gets one of
+// ours, so that a command that is read twice is not two messages.
 func (s *session) send(q *protocol.Request, room event.RoomID) {
 	if !s.joined(room) {
 		s.refuseWith(q, protocol.Forbidden, "join the room first")
+		return
+	}
+	gate := &s.svc.partition(q.Room).sends
+	if retry, taken := gate.enter(s.svc.clock()); !taken {
+		e := protocol.Errorf(protocol.Unavailable, "sends wait longer than PARLEY_SEND_WAIT, %s; this one was not done", s.svc.cfg.SendWait)
+		e.ID, e.CID, e.RetryAfterMS = q.ID, q.CID, retry.Milliseconds()
+		s.refused(q, e)
 		return
 	}
 	if q.CID == "" {
@@ -179,7 +187,7 @@ func (s *session) send(q *protocol.Request, room event.RoomID) {
 	}
 	c := s.command(room)
 	c.Post = &event.PostMessage{CID: event.ClientID(q.CID), Body: q.Body, Since: cursorOf(q.Since)}
-	s.ask(&request{id: q.ID, kind: q.Type, room: room, cid: event.ClientID(q.CID)}, c)
+	s.ask(&request{id: q.ID, kind: q.Type, room: room, cid: event.ClientID(q.CID), gate: gate}, c)
 }
 
 // typing goes on at most once in a while, and is answered in any case.

@@ -85,6 +85,7 @@ type ClientConfig struct {
 	PageEntries    int           `default:"200" min:"1" max:"200" help:"Most entries in a page."`
 	Requests       int           `default:"500" min:"1" help:"Requests of a session that may be unanswered."`
 	RequestTimeout time.Duration `default:"10s" min:"100ms" help:"Without an answer for so long a request is unavailable."`
+	SendWait       time.Duration `default:"1s" min:"0s" help:"About the longest that sends may queue while others are answered: above it they are refused at once as unavailable; 0: they queue."`
 	TypingEvery    time.Duration `default:"3s" min:"0s" help:"One typing per session and room in so long goes through."`
 }
 

@@ -115,7 +115,11 @@ func (s *Service) waiting(d *event.Delivery) (*session, *request) {
 	if ss == nil {
 		return nil, nil
 	}
-	return ss, ss.answered(d.Request)
+	r := ss.answered(d.Request)
+	if r != nil && r.gate != nil {
+		r.gate.answered(int64(r.at.Sub(s.began)), s.clock())
+	}
+	return ss, r
 }
 
 // reply answers a request, if it still waits and the client wants to know.

@@ -258,6 +258,46 @@ func TestUnansweredRequests(t *testing.T) {
 	}
 }
 
+// TestSendsAreRefusedWhileAQueueStands: at once, with a time to try again; joins are
+// not, and what a session leaves unanswered at its end makes room.
+func TestSendsAreRefusedWhileAQueueStands(t *testing.T) {
+	e := start(t, "--send-wait=1m")
+	e.others.ignore = func(c event.Command) bool { return c.Post != nil }
+	c := e.user("alice")
+	c.join("r")
+	sends := &e.service.partition("r").sends
+	for n := range minFlight {
+		c.say(`{"type":"send","room":"r","cid":"c%d","body":1}`, n)
+	}
+	e.until("all are under way", func() bool { return sends.flight.Load() == minFlight })
+	sends.mu.Lock()
+	sends.refused = e.service.clock()
+	sends.mu.Unlock()
+	sends.refusing.Store(true)
+	c.say(`{"type":"send","id":5,"room":"r","cid":"late","body":1}`)
+	f := c.hear("error")
+	if f.Code != protocol.Unavailable || f.ID != 5 || f.CID != "late" || f.RetryAfterMS < minRetry.Milliseconds() || f.RetryAfterMS > maxRetry.Milliseconds() {
+		t.Errorf("a send was answered %s", f.Raw)
+	}
+	if n := e.service.refusing(); n != 1 {
+		t.Errorf("%d partitions are refusing, want 1", n)
+	}
+	e.user("bob").join("r")
+	if err := c.ws.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e.until("nothing is under way", func() bool { return sends.flight.Load() == 0 })
+	e.others.mu.Lock()
+	e.others.ignore = nil
+	e.others.mu.Unlock()
+	carol := e.user("carol")
+	carol.join("r")
+	e.until("sends are taken again", func() bool {
+		carol.send("r", 1)
+		return e.service.refusing() == 0
+	})
+}
+
 func TestLeaveBeforeJoined(t *testing.T) {
 	e := start(t)
 	e.others.ignore = func(c event.Command) bool { return c.Join != nil }

@@ -61,6 +61,7 @@ func newMetrics(s *Service) *metrics {
 		gauge("connections_stalled", "Connections whose client is slow to read.", func() float64 { return float64(s.server.Stalled()) }),
 		gauge("rooms", "Rooms with subscribers here.", func() float64 { rooms, _ := s.hub.sizes(); return float64(rooms) }),
 		gauge("ring_bytes", "Bytes of entries kept in memory.", func() float64 { return float64(s.hub.bytes.Load()) }),
+		gauge("partitions_refusing", "Partitions whose sends are refused because a queue stands before chat (PARLEY_SEND_WAIT).", func() float64 { return float64(s.refusing()) }),
 		gauge("dev_auth", "1 when everybody is believed (PARLEY_AUTH=dev).", func() float64 { return boolean(s.cfg.Auth == "dev") }),
 	}
 	return m

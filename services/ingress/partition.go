@@ -16,6 +16,7 @@ import (
 type partition struct {
 	svc    *Service
 	number int
+	sends  admission
 
 	mu    sync.Mutex
 	rooms map[event.RoomID]map[*session]struct{} // a join was sent, and no leave since
@@ -40,7 +41,7 @@ type wholeSync struct {
 
 func newPartition(svc *Service, number int) *partition {
 	return &partition{
-		svc: svc, number: number,
+		svc: svc, number: number, sends: admission{wait: int64(svc.cfg.SendWait)},
 		rooms: make(map[event.RoomID]map[*session]struct{}),
 		users: make(map[*session]struct{}),
 	}
@@ -49,6 +50,16 @@ func newPartition(svc *Service, number int) *partition {
 // partition is that of a room or user.
 func (s *Service) partition(key string) *partition {
 	return s.partitions[event.PartitionOf(key, len(s.partitions))]
+}
+
+// refusing is how many partitions' sends are refused, should more come than are answered.
+func (s *Service) refusing() (n int) {
+	for _, p := range s.partitions {
+		if p.sends.refusing.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // partitionOf reads a writer's scope such as "notifier-03".

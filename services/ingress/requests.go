@@ -18,9 +18,17 @@ type request struct {
 	room  event.RoomID
 	user  event.UserID // presence of a person
 	cid   event.ClientID
-	hello bool // a join for one of hello's rooms: answered without an id
+	hello bool       // a join for one of hello's rooms: answered without an id
+	gate  *admission // a send's, which counts it; else nil
 	at    time.Time
 	span  tracing.Span // until the answer
+}
+
+// leave is called once for each request that came in, when nobody waits for it any more.
+func (q *request) leave() {
+	if q.gate != nil {
+		q.gate.leave()
+	}
 }
 
 // requests are a session's unanswered ones, by the number that the edge gave.
@@ -43,6 +51,7 @@ func (r *requests) add(q *request) uint64 {
 func (r *requests) take(number uint64) *request {
 	q := r.open[number]
 	if q != nil {
+		q.leave()
 		delete(r.open, number)
 		if len(r.open) == 0 {
 			r.open = nil // idle sessions keep nothing
@@ -53,6 +62,7 @@ func (r *requests) take(number uint64) *request {
 
 func (r *requests) clear() {
 	for _, q := range r.open {
+		q.leave()
 		q.span.End(errEnded)
 	}
 	r.open = nil

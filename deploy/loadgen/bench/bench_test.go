@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,19 +86,27 @@ func TestTargetsScaleWithTheBaseline(t *testing.T) {
 	}
 }
 
-func TestRecoveryIsFromTheLastBadSecondOn(t *testing.T) {
+func TestRecoveryHasToLast(t *testing.T) {
 	good := loadgen.Second{Sent: 10, Acked: 10, Ack: loadgen.Latency{P99: 20, Count: 10}}
 	slow, refused, silent := good, good, good
 	slow.Ack.P99, refused.Refused, silent.Ack.Count = 900, 1, 2
+	o := Overload{Usual: 30}
 	for want, seconds := range map[float64][]loadgen.Second{
-		0:  {good, good, good},
-		1:  {slow, good, good},
-		2:  {refused, silent, good},
-		-1: {good, good, slow},
+		0: {good, good, good, slow, slow},
+		1: {slow, good, good, good, refused},
+		2: {refused, silent, good, good, good},
+		3: {good, good, slow, good, good},
 	} {
-		if got := recovery(loadgen.Report{Seconds: 3, Timeline: append(seconds, slow)}); got != want {
+		if got := o.recovery(loadgen.Report{Seconds: float64(len(seconds)), Timeline: append(seconds, slow)}); got != want {
 			t.Errorf("recovered after %v s, want %v", got, want)
 		}
+	}
+	if got := o.recovery(loadgen.Report{Seconds: 3, Timeline: []loadgen.Second{good, good, slow}}); got != -1 {
+		t.Errorf("recovered after %v s, want never", got)
+	}
+	o.Usual = 500 // a busy machine is judged by what it did before
+	if got := o.recovery(loadgen.Report{Seconds: 3, Timeline: []loadgen.Second{slow, slow, slow}}); got != 0 {
+		t.Errorf("recovered after %v s, want 0", got)
 	}
 }
 
@@ -106,9 +116,11 @@ func TestOverloadSaysWhatDoesNotBend(t *testing.T) {
 		r.Memory.Peak = peak
 		return Stage{Times: times, Report: r, Recovery: recovery}
 	}
-	o := Overload{Maximum: 1000, Stages: []Stage{stage(1, 990, 50, 0, 100), stage(2, 950, 900, 4, 180), stage(3, 500, 9000, -1, 400)}}
+	o := Overload{Offered: 1000, Stages: []Stage{stage(1, 990, 50, 0, 100), stage(2, 1050, 900, 4, 180), stage(3, 500, 9000, -1, 400)}}
+	o.Stages[1].Report.Sent, o.Stages[1].Report.Refused = 2000, 950
+	o.Stages[1].Report.Refusal = loadgen.Latency{P50: 3, P99: 70}
 	page := o.Markdown()
-	for _, want := range []string{"| bends |", "**not: throughput, latency, memory, recovery**", "not while watched"} {
+	for _, want := range []string{"| 1.00 | 48 % |", "| 3 / 70 |", "| 0.94 | 0 % |", "| bends |", "**not: throughput, latency, memory, recovery**", "not while watched"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not in\n%s", want, page)
 		}
@@ -130,18 +142,49 @@ func TestGrowthNamesTheKnee(t *testing.T) {
 	g := Growth{Dimensions: []Dimension{
 		{Name: "members", Points: points(20, 5, 5.5, 8)},
 		{Name: "rooms", Points: points(9, 7, 7)},
-	}}
+		{Name: "bytes", PerUnit: true, Points: points(5, 5, 7, 15)},
+	}, Failed: []string{"rooms, 10,000: it broke"}}
 	if at := g.Dimensions[0].Knee(); at != 10_000 {
 		t.Errorf("the knee is at %v, want 10,000", at)
 	}
 	page := g.Markdown("pictures/growth.svg")
-	for _, want := range []string{"members: from 10,000 on", "rooms: nowhere", "(pictures/growth.svg)", "| 100 | 5.00 | 9.0 |"} {
+	for _, want := range []string{"**members**: CPU a delivery: **the knee is at 10,000**, worse than linear", "**rooms**: CPU a delivery: no knee", "better than linear: at 10,000, 1,000 times the first, it is 3 times", "* Not measured: rooms, 10,000: it broke.", "(pictures/growth.svg)", "| 100 | 5.00 | 9.0 |"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not in\n%s", want, page)
 		}
 	}
 	if svg, err := g.Picture(); err != nil || !strings.Contains(string(svg), "</svg>") {
 		t.Errorf("the picture: %v", err)
+	}
+}
+
+// TestAPointIsMeasuredAgain: after a failure, and while it costs more than those
+// before it; what is cheapest counts, and a point that never works is an error.
+func TestAPointIsMeasuredAgain(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		micros []float64 // of each run; 0: it fails
+		want   float64
+		runs   int
+	}{
+		"as cheap":    {[]float64{12}, 12, 1},
+		"after noise": {[]float64{30, 11}, 11, 2},
+		"a knee":      {[]float64{30, 20, 25}, 20, 3},
+		"a failure":   {[]float64{0, 10}, 10, 2},
+		"only once":   {[]float64{0, 20, 0}, 20, 3},
+		"never":       {[]float64{0, 0, 0}, 0, 3},
+	} {
+		runs := 0
+		at, err := Dimension{Points: []GrowthPoint{{Micros: 10}}}.measure(t.Context(), 3, func() (loadgen.Report, error) {
+			runs++
+			if micros := c.micros[runs-1]; micros > 0 {
+				return loadgen.Report{DeliveriesPerCPU: 1e6 / micros}, nil
+			}
+			return loadgen.Report{}, broken
+		})
+		if math.Abs(at.Micros-c.want) > 1e-9 || runs != c.runs || (err != nil) != (c.want == 0) {
+			t.Errorf("%s: %v µs after %d runs, %v; want %v after %d", name, at.Micros, runs, err, c.want, c.runs)
+		}
 	}
 }
 

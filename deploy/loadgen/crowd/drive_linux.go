@@ -92,7 +92,7 @@ func (l *loop) begin(d Drive) func(int64) {
 		l.driving = &driving{
 			Drive: d, window: max(1, d.Window/(l.cfg.Shares*l.cfg.Loops)),
 			tally: Tally{
-				Ack: newHistogram(3), Delivery: newHistogram(3), Lag: newHistogram(3), Turn: newHistogram(3),
+				Ack: newHistogram(3), Delivery: newHistogram(3), Refusal: newHistogram(3), Lag: newHistogram(3), Turn: newHistogram(3),
 				Slices: make([]Slice, seconds), Reasons: map[string]int64{}, Last: map[int64]Seen{},
 			},
 			before: driven{l.skipped, l.repeated, l.counts.Closed, maps.Clone(l.reasons)},
@@ -374,6 +374,7 @@ func (l *loop) refused(d *driving, due, now int64, why string) {
 	}
 	if due >= d.From && due < d.To {
 		d.tally.Refused++
+		d.tally.Refusal.record(now - due)
 	}
 }
 

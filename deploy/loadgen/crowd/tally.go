@@ -81,6 +81,7 @@ type Tally struct {
 	Reasons           map[string]int64
 
 	Ack, Delivery Histogram // a page counts as an ack
+	Refusal       Histogram // until a refusal came
 	Lag           Histogram // from when a message was due to when it was sent
 	Turn          Histogram // how long an event loop was away from its sockets
 	Busy          float64   // the busiest loop's share of the time not spent waiting
@@ -112,6 +113,7 @@ func (t *Tally) Add(o Tally) {
 	}
 	t.Ack.add(o.Ack)
 	t.Delivery.add(o.Delivery)
+	t.Refusal.add(o.Refusal)
 	t.Lag.add(o.Lag)
 	t.Turn.add(o.Turn)
 	t.Busy = max(t.Busy, o.Busy)
