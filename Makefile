@@ -32,11 +32,11 @@ N ?= 2
 
 export IMAGES ?= parley
 # The override files of deploy/ that WITH names.
-COMPOSE = docker compose -f deploy/compose.yaml $(foreach name,$(WITH),-f deploy/compose.$(name).yaml)
+COMPOSE = $$(scripts/compose) -f deploy/compose.yaml $(foreach name,$(WITH),-f deploy/compose.$(name).yaml)
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-redis build test test-short check fuzz load bench bench-compare bench-growth bench-overload chaos campaign soak mutants pictures \
-	images secrets up down logs scale clean
+	images secrets up down logs scale upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,6 +138,10 @@ logs: ## follow the logs of all containers, or of SERVICE=chat
 
 scale: ## make scale SERVICE=ingress N=4; nginx finds the new ones by itself
 	@$(COMPOSE) up -d --wait --no-recreate --scale $(SERVICE)=$(N) $(SERVICE)
+
+upgrade: ## make upgrade SERVICE=chat N=2: N of the images' version of now beside the N that run, which then end
+	@$(COMPOSE) up -d --wait --no-deps --no-recreate --scale $(SERVICE)=$$((2 * $(N))) $(SERVICE)
+	@$(COMPOSE) up -d --wait --no-deps --scale $(SERVICE)=$(N) $(SERVICE)
 
 clean: ## remove bin/
 	rm -rf $(BIN)

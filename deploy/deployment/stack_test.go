@@ -1,7 +1,6 @@
 package deployment
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,27 +12,30 @@ import (
 	"github.com/parley-chat/parley/deploy/cluster"
 )
 
-// TestStack brings the compose stack up where a Docker engine runs and has its images,
-// and the same as processes of this machine where none does: two browsers and sixteen
+// TestStack brings the compose stack up where a Docker engine runs or can be started,
+// and the same as processes of this machine where none can: two browsers and sixteen
 // clients chat through the balancer while the edges are scaled up to four and down
 // again, and every process is upgraded. Nothing is lost or doubled.
 func TestStack(t *testing.T) {
-	for _, need := range [][]string{{"info"}, {"compose", "version"}, {"compose", "-f", "deploy/compose.yaml", "pull", "--quiet", "--policy", "missing", "front", "redis", "prometheus", "grafana"}} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience(3*time.Minute))
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "docker", need...)
-		cmd.Dir = project
-		if out, err := cmd.CombinedOutput(); err != nil {
-			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-			t.Logf("no containers here (docker %s: %v: %s): the stack runs as processes of this machine", strings.Join(need, " "), err, lines[len(lines)-1])
-			t.Run("processes", stackOfProcesses)
-			return
-		}
+	old := previous(t)
+	e, err := findEngine(t)
+	var c *containers
+	if err == nil {
+		c, err = newContainers(e, old)
 	}
-	t.Run("containers", stackOfContainers)
+	if err != nil {
+		t.Logf("no containers here, so the stack runs as processes of this machine: %v", err)
+		t.Run("processes", func(t *testing.T) { stackOfProcesses(t, old) })
+		return
+	}
+	t.Cleanup(func() { c.end(t) })
+	t.Run("containers", func(t *testing.T) {
+		c.t = t
+		stackOfContainers(t, c)
+	})
 }
 
-func stackOfProcesses(t *testing.T) {
+func stackOfProcesses(t *testing.T, old string) {
 	c, dns, url := behind(t, 0)
 	alice, bob := browsers(t, url)
 	alice.tell(bob, "before")
@@ -59,7 +61,6 @@ func stackOfProcesses(t *testing.T) {
 
 	// An upgrade from the version before, where it is known: these run it, one after the
 	// other goes back to it and forward again.
-	old := previous(t)
 	for _, p := range []*cluster.Process{c.Chats[0], c.Notifiers[0], c.Edges[0]} {
 		upgrade(t, l, p, old)
 	}
@@ -129,46 +130,4 @@ func previous(t *testing.T) string {
 func has(dir, path string) bool {
 	_, err := os.Stat(filepath.Join(dir, path))
 	return err == nil
-}
-
-// stackOfContainers needs the images of compose.yaml, or stand-ins by their names, and
-// builds those of the services from this machine's binaries.
-func stackOfContainers(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience(10*time.Minute))
-	defer cancel()
-	port := freePort(t)
-	run := func(args ...string) {
-		t.Helper()
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Dir = project
-		cmd.Env = append(os.Environ(), "PARLEY_PORT="+port, "GRAFANA_PORT="+freePort(t), "PROMETHEUS_PORT="+freePort(t), "COMPOSE_PROJECT_NAME=parley-test-"+port)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-	}
-	compose := func(args ...string) {
-		run(append([]string{"docker", "compose", "-f", "deploy/compose.yaml"}, args...)...)
-	}
-	run("make", "images", "BASE=local")
-	t.Cleanup(func() {
-		ctx, cancel = context.WithTimeout(context.Background(), patience(2*time.Minute))
-		defer cancel()
-		compose("down", "--volumes", "--timeout", "5")
-	})
-	compose("up", "-d", "--wait")
-	url := "http://127.0.0.1:" + port
-	alice, bob := browsers(t, url)
-	alice.tell(bob, "before")
-	l := underLoad(t, url, nil)
-	l.more(60)
-	compose("up", "-d", "--wait", "--no-recreate", "--scale", "ingress=4", "ingress")
-	l.more(40)
-	compose("up", "-d", "--wait", "--no-recreate", "--scale", "ingress=2", "ingress")
-	l.more(40)
-	for _, service := range []string{"notifier", "chat", "ingress"} {
-		compose("up", "-d", "--wait", "--no-deps", "--force-recreate", service)
-		l.more(40)
-	}
-	l.finish()
-	bob.tell(alice, "after")
 }
