@@ -106,3 +106,26 @@ func inGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
+
+// TestEngineThatDoesNotStart: the reason is one line, and nothing stays.
+func TestEngineThatDoesNotStart(t *testing.T) {
+	bin, temp := t.TempDir(), t.TempDir()
+	script := "#!/bin/sh\necho starting\necho no: this machine does not let it\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(bin, "dockerd"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	t.Setenv("TMPDIR", temp)
+	want := "the Docker engine does not start: no: this machine does not let it"
+	if os.Geteuid() != 0 {
+		want = "no Docker engine answers, and root alone can start one"
+	}
+	t.Run("start", func(t *testing.T) {
+		if _, err := ownEngine(t); err == nil || err.Error() != want {
+			t.Errorf("%v, want: %s", err, want)
+		}
+	})
+	if left, err := filepath.Glob(filepath.Join(temp, "*")); err != nil || len(left) > 0 {
+		t.Errorf("it leaves %v %v", left, err)
+	}
+}
