@@ -38,13 +38,12 @@ type (
 // TestOldBesideNew: what a later version says passes through every service without
 // harm, field by field and kind by kind.
 func TestOldBesideNew(t *testing.T) {
-	for _, nats := range []bool{false, true} {
-		t.Run(map[bool]string{false: "redis", true: "nats"}[nats], func(t *testing.T) { oldBesideNew(t, nats) })
-	}
+	onEachBroker(t, oldBesideNew)
 }
 
-func oldBesideNew(t *testing.T, nats bool) {
-	c := start(t, cluster.Config{NATS: nats, Ingress: 1, Chat: 1, Notifiers: 1})
+func oldBesideNew(t *testing.T, on cluster.Config) {
+	on.Ingress, on.Chat, on.Notifiers = 1, 1, 1
+	c := start(t, on)
 	room := "skew"
 	alice := connect(t, c.Edges[0].URL, "alice", hello{})
 	alice.join(room)
