@@ -5,6 +5,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,8 @@ import (
 type Config struct {
 	Bin string // folder with the binaries ingress, chat, notifier (and standalone)
 	Dir string // folder for logs and data; it must exist
-	// Data is the folder for the data of a Redis Cluster, if that is another. In memory
-	// (/dev/shm) it outlasts the servers' processes all the same, and fsync is free.
+	// Data is the folder for the brokers' data, if that is another. In memory (/dev/shm)
+	// it outlasts the brokers' processes all the same, and a sync costs nothing.
 	Data string
 	// NATS has the bus on a nats-server; the store is on Redis all the same.
 	NATS         bool
@@ -94,17 +95,20 @@ func (c *Cluster) addBrokers() (err error) {
 	if fsync == "" {
 		fsync = "always"
 	}
-	if c.Redis, c.RedisURL, err = RedisServer(c.cfg.Dir, fsync); err != nil {
+	if c.Redis, c.RedisURL, err = redisServer(c.cfg.Dir, c.data(), fsync); err != nil {
 		return err
 	}
 	c.BusURL = c.RedisURL
 	if c.cfg.NATS {
-		if c.NATS, c.BusURL, err = natsServer(c.cfg.Dir); err != nil {
+		if c.NATS, c.BusURL, err = natsServer(c.cfg.Dir, c.data()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// data is the folder for the brokers' data.
+func (c *Cluster) data() string { return cmp.Or(c.cfg.Data, c.cfg.Dir) }
 
 // brokerEnv tells a service where its brokers are.
 func (c *Cluster) brokerEnv(service string) ([]string, error) {

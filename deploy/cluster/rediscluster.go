@@ -56,7 +56,7 @@ func redisNode(dir, data string, timeout time.Duration, i int) (*Process, string
 // addRedisCluster prepares six servers.
 func (c *Cluster) addRedisCluster() error {
 	for i := range 2 * masters {
-		p, address, err := redisNode(c.cfg.Dir, cmp.Or(c.cfg.Data, c.cfg.Dir), cmp.Or(c.cfg.NodeTimeout, nodeTimeout), i)
+		p, address, err := redisNode(c.cfg.Dir, c.data(), cmp.Or(c.cfg.NodeTimeout, nodeTimeout), i)
 		if err != nil {
 			return err
 		}

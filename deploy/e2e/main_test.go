@@ -7,7 +7,6 @@
 package e2e
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/parley-chat/parley/deploy/cluster"
 	"github.com/parley-chat/parley/deploy/parley"
@@ -84,9 +85,7 @@ func start(t *testing.T, cfg cluster.Config) *cluster.Cluster {
 		chosen := on(os.Getenv("BROKER"))
 		cfg.NATS, cfg.RedisCluster = chosen.NATS, chosen.RedisCluster
 	}
-	if cfg.RedisCluster {
-		cfg.Data = cmp.Or(cfg.Data, inMemory(t))
-	}
+	cfg.Data = inMemory(t)
 	cfg.Bin, cfg.Dir = binaries, t.TempDir()
 	cfg.Env = append(append([]string(nil), unlimited...), cfg.Env...)
 	if !cfg.Standalone && cfg.Ingress == 0 {
@@ -123,11 +122,16 @@ func start(t *testing.T, cfg cluster.Config) *cluster.Cluster {
 	return c
 }
 
-// inMemory is a folder of the test's own in memory where the system has that, for
-// tests of six servers that would else wait for one disk most of the time. Killed
-// processes leave their files there as on a disk.
+// inMemory is a folder of the test's own in memory where the system has that and it is
+// large, for brokers that would else wait for one disk most of the time: they sync every
+// write. Killed processes leave their files there as on a disk.
 func inMemory(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "parley-e2e-")
+	const memory, enough = "/dev/shm", 2 << 30
+	var space unix.Statfs_t
+	if err := unix.Statfs(memory, &space); err != nil || space.Bavail*uint64(space.Bsize) < enough {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "parley-e2e-")
 	if err != nil {
 		return t.TempDir()
 	}
