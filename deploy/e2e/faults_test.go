@@ -332,7 +332,7 @@ func TestFlushedRedisIsToldToEveryClient(t *testing.T) {
 
 func TestKilledEdgeTakesItsSessionsOff(t *testing.T) {
 	onEachBroker(t, func(t *testing.T, on cluster.Config) {
-		on.Ingress, on.Chat, on.Notifiers = 3, 1, 2
+		on.Ingress, on.Chat, on.Notifiers, on.Env = 3, 1, 2, unhurried
 		c := start(t, on)
 		room := roomOf(t)
 		watchers := []*user{connect(t, c.Edges[1].URL, "bob", hello{}), connect(t, c.Edges[2].URL, "carol", hello{})}
