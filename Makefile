@@ -19,6 +19,7 @@ FUZZTIME ?= 10s
 BENCH ?= .
 BENCHTIME ?= 1s
 SUITES ?=
+BROKER ?=
 SEED ?= 1
 ONLY ?=
 SCENARIO ?= C
@@ -31,6 +32,8 @@ SERVICE ?= ingress
 N ?= 2
 
 export IMAGES ?= parley
+# Of the suite e2e: redis, nats or redis-cluster.
+export BROKER
 # The override files of deploy/ that WITH names.
 COMPOSE = $$(scripts/compose) -f deploy/compose.yaml $(foreach name,$(WITH),-f deploy/compose.$(name).yaml)
 
@@ -58,7 +61,7 @@ build: ## every program, to bin/
 	done
 	@ls $(BIN)
 
-test: ## all suites, each with its time; some of them: make test SUITES="units bus"
+test: ## all suites, each with its time; some: make test SUITES="units bus"; e2e on one broker: SUITES=e2e BROKER=nats
 	@scripts/need
 	@scripts/test $(SUITES)
 

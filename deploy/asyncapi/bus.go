@@ -55,7 +55,7 @@ func busDocument(doc func(string) string) object {
 	channels = append(channels, field{"deadLetters", object{{"address", bus.DeadLetters},
 		{"description", "What could not be consumed: the payload as it was, with dead_topic, dead_group, dead_reason and dead_at. Nobody reads it but people."}}})
 	return object{
-		{"asyncapi", "3.0.0"},
+		{"asyncapi", version},
 		{"info", object{{"title", "Parley on the bus"}, {"version", "1"},
 			{"description", "What the services say to each other over the broker. A bus message is a batch: a CBOR array (RFC 8949) of the values below, " +
 				"whose fields go by these names. Each value has exactly one part set, which is its kind; readers skip kinds and ignore fields that they do not know. " +

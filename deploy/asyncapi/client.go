@@ -93,7 +93,7 @@ func clientDocument(doc func(string) string) object {
 			{"messages", []object{ref("#/channels/connection/messages/" + f.id())}}}})
 	}
 	return object{
-		{"asyncapi", "3.0.0"},
+		{"asyncapi", version},
 		{"info", object{{"title", "Parley for clients"}, {"version", "1"},
 			{"description", "JSON text frames over WebSocket; a frame holds one object, or several separated by line feeds. " +
 				"docs/protocol.md says what they mean. Unknown fields are ignored. Made from the types in services/ingress/protocol."},

@@ -14,6 +14,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// version of AsyncAPI that the documents are written in.
+const version = "3.0.0"
+
 // object is a mapping in the order that it was written in.
 type object []field
 
@@ -22,7 +25,8 @@ type field struct {
 	value any
 }
 
-// MarshalYAML is yaml's.
+// MarshalYAML is yaml's. Every name is a string, also one that looks like a number
+// (a close code): AsyncAPI knows no others.
 func (o object) MarshalYAML() (any, error) {
 	node := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range o {
@@ -30,7 +34,7 @@ func (o object) MarshalYAML() (any, error) {
 		if err := value.Encode(f.value); err != nil {
 			return nil, err
 		}
-		node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: f.name}, &value)
+		node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: f.name}, &value)
 	}
 	return node, nil
 }

@@ -14,7 +14,9 @@ import (
 
 // RedisServer is a redis-server of this cluster's own: free port, folder of its
 // own, every write on disk before it is answered.
-func RedisServer(dir, fsync string) (*Process, string, error) {
+func RedisServer(dir, fsync string) (*Process, string, error) { return redisServer(dir, dir, fsync) }
+
+func redisServer(dir, data, fsync string) (*Process, string, error) {
 	path, err := find("redis-server")
 	if err != nil {
 		return nil, "", err
@@ -23,7 +25,7 @@ func RedisServer(dir, fsync string) (*Process, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	data := filepath.Join(dir, "redis-data")
+	data = filepath.Join(data, "redis-data")
 	if err := os.MkdirAll(data, 0o755); err != nil {
 		return nil, "", err
 	}
@@ -36,8 +38,8 @@ func RedisServer(dir, fsync string) (*Process, string, error) {
 	}, "redis://" + address + "/0", nil
 }
 
-// natsServer is a nats-server of this cluster's own, with JetStream on disk.
-func natsServer(dir string) (*Process, string, error) {
+// natsServer is a nats-server of this cluster's own, with JetStream in files.
+func natsServer(dir, data string) (*Process, string, error) {
 	path, err := find("nats-server")
 	if err != nil {
 		return nil, "", err
@@ -49,7 +51,7 @@ func natsServer(dir string) (*Process, string, error) {
 	address := net.JoinHostPort("127.0.0.1", port)
 	return &Process{
 		Name: "nats", Kind: "nats", path: path, LogFile: filepath.Join(dir, "nats.log"),
-		args: []string{"--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir", filepath.Join(dir, "nats-data")},
+		args: []string{"--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir", filepath.Join(data, "nats-data")},
 		up:   func(ctx context.Context) error { return greet(ctx, address, "", "INFO ") },
 	}, "nats://" + address, nil
 }

@@ -7,35 +7,48 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
-// programs are the binaries and the module folder that each is built in.
-var programs = []struct{ module, pkg string }{
-	{"services/ingress", "./cmd/ingress"},
-	{"services/chat", "./cmd/chat"},
-	{"services/notifier", "./cmd/notifier"},
-	{"deploy", "./cmd/standalone"},
-	{"deploy", "./cmd/baseline"},
-}
+// source is a binary and the module folder that it is built in.
+type source struct{ module, pkg string }
+
+var (
+	// standalone holds all that the services are made of.
+	standalone = source{"deploy", "./cmd/standalone"}
+	services   = []source{{"services/ingress", "./cmd/ingress"}, {"services/chat", "./cmd/chat"}, {"services/notifier", "./cmd/notifier"}}
+	baseline   = source{"deploy", "./cmd/baseline"}
+)
 
 // Build builds the services' binaries and the standalone one into dir, each in its
-// own module and without the workspace. With race they report data races.
+// own module and without the workspace, and the hand-written server to compare with.
+// With race they report data races, and that one, which is only measured, is left out.
 func Build(ctx context.Context, dir string, race bool) error {
 	root, err := root()
 	if err != nil {
 		return err
 	}
-	for _, p := range programs {
-		args := []string{"build", "-o", dir + string(filepath.Separator)}
-		if race {
-			args = append(args, "-race")
-		}
-		cmd := exec.CommandContext(ctx, "go", append(args, p.pkg)...)
-		cmd.Dir = filepath.Join(root, p.module)
-		cmd.Env = append(os.Environ(), "GOWORK=off")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s in %s: %w\n%s", p.pkg, p.module, err, out)
-		}
+	flags := []string{"build", "-o", dir + string(filepath.Separator)}
+	others := services
+	if race {
+		// Without what only debuggers read they are linked in half the time.
+		flags = append(flags, "-race", "-ldflags=-w")
+	} else {
+		others = append(slices.Clone(services), baseline)
+	}
+	// What is compiled for the first is there for the others, which are linked at once.
+	if err := standalone.build(ctx, root, flags); err != nil {
+		return err
+	}
+	return each(others, func(s source) error { return s.build(ctx, root, flags) })
+}
+
+func (s source) build(ctx context.Context, root string, flags []string) error {
+	cmd := exec.CommandContext(ctx, "go", append(slices.Clone(flags), s.pkg)...)
+	cmd.Dir = filepath.Join(root, s.module)
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s in %s: %w\n%s", s.pkg, s.module, err, out)
 	}
 	return nil
 }

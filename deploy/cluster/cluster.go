@@ -5,6 +5,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,18 +15,21 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Config says what to run.
 type Config struct {
 	Bin string // folder with the binaries ingress, chat, notifier (and standalone)
 	Dir string // folder for logs and data; it must exist
-	// Data is the folder for the brokers' data, if that is another. In memory
-	// (/dev/shm) it outlasts the brokers' processes all the same, and fsync is free.
+	// Data is the folder for the brokers' data, if that is another. In memory (/dev/shm)
+	// it outlasts the brokers' processes all the same, and a sync costs nothing.
 	Data string
 	// NATS has the bus on a nats-server; the store is on Redis all the same.
 	NATS         bool
-	RedisCluster bool // six redis-servers as one Redis Cluster instead of one
+	RedisCluster bool // six redis-servers as one Redis Cluster instead of one; not with NATS
+	// NodeTimeout is after how long a Redis Cluster holds a silent server for dead; 0: 15 s.
+	NodeTimeout time.Duration
 	// Brokers, if set, is the address of a Redis that runs already; none is started.
 	Brokers                  string
 	Ingress, Chat, Notifiers int
@@ -82,23 +86,29 @@ func (c *Cluster) addBrokers() (err error) {
 		return nil
 	}
 	if c.cfg.RedisCluster {
+		if c.cfg.NATS {
+			return errors.New("the bus is on NATS or on a Redis Cluster, not on both")
+		}
 		return c.addRedisCluster()
 	}
 	fsync := c.cfg.Fsync
 	if fsync == "" {
 		fsync = "always"
 	}
-	if c.Redis, c.RedisURL, err = RedisServer(c.cfg.Dir, fsync); err != nil {
+	if c.Redis, c.RedisURL, err = redisServer(c.cfg.Dir, c.data(), fsync); err != nil {
 		return err
 	}
 	c.BusURL = c.RedisURL
 	if c.cfg.NATS {
-		if c.NATS, c.BusURL, err = natsServer(c.cfg.Dir); err != nil {
+		if c.NATS, c.BusURL, err = natsServer(c.cfg.Dir, c.data()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// data is the folder for the brokers' data.
+func (c *Cluster) data() string { return cmp.Or(c.cfg.Data, c.cfg.Dir) }
 
 // brokerEnv tells a service where its brokers are.
 func (c *Cluster) brokerEnv(service string) ([]string, error) {
@@ -268,12 +278,12 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	return errors.Join(err, each(c.brokers(), func(p *Process) error { return p.Stop(ctx) }))
 }
 
-// each runs fn for all processes at once.
-func each(processes []*Process, fn func(*Process) error) error {
-	errs := make([]error, len(processes))
+// each runs fn for all at once.
+func each[T any](all []T, fn func(T) error) error {
+	errs := make([]error, len(all))
 	var wg sync.WaitGroup
-	for i, p := range processes {
-		wg.Go(func() { errs[i] = fn(p) })
+	for i, one := range all {
+		wg.Go(func() { errs[i] = fn(one) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)

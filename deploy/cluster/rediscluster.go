@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 const (
 	masters = 3     // of the Redis Cluster, each with one replica
 	slots   = 16384 // of any Redis Cluster
-	// nodeTimeout is short, so that a test of failover is.
-	nodeTimeout = "2000"
+	// nodeTimeout is Redis' own: on a busy machine a server that lives may be silent
+	// for seconds, and to take its place then would be a fault of the test.
+	nodeTimeout = 15 * time.Second
 )
 
-// redisNode is one server of a Redis Cluster: as redisServer, but for the mode.
-func redisNode(dir, data string, i int) (*Process, string, error) {
+// redisNode is one server of a Redis Cluster: as RedisServer, but for the mode.
+func redisNode(dir, data string, timeout time.Duration, i int) (*Process, string, error) {
 	name := fmt.Sprintf("redis-%d", i+1)
 	data = filepath.Join(data, name)
 	if err := os.MkdirAll(data, 0o755); err != nil {
@@ -41,7 +43,7 @@ func redisNode(dir, data string, i int) (*Process, string, error) {
 		Name: name, Path: "redis-server", Dir: dir,
 		Args: []string{"--port", port, "--bind", "127.0.0.1", "--dir", data, "--appendonly", "yes", "--appendfsync", "always",
 			"--save", "", "--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0",
-			"--cluster-enabled", "yes", "--cluster-port", gossip, "--cluster-node-timeout", nodeTimeout, "--cluster-require-full-coverage", "no"},
+			"--cluster-enabled", "yes", "--cluster-port", gossip, "--cluster-node-timeout", strconv.FormatInt(timeout.Milliseconds(), 10), "--cluster-require-full-coverage", "no"},
 		Up: Greet(address, "PING\r\n", "+PONG"),
 	}.Process()
 	if err != nil {
@@ -54,7 +56,7 @@ func redisNode(dir, data string, i int) (*Process, string, error) {
 // addRedisCluster prepares six servers.
 func (c *Cluster) addRedisCluster() error {
 	for i := range 2 * masters {
-		p, address, err := redisNode(c.cfg.Dir, cmp.Or(c.cfg.Data, c.cfg.Dir), i)
+		p, address, err := redisNode(c.cfg.Dir, c.data(), cmp.Or(c.cfg.NodeTimeout, nodeTimeout), i)
 		if err != nil {
 			return err
 		}

@@ -38,16 +38,7 @@ func secureRedis(t *testing.T) (dir, address string) {
 	}
 	// The shipped files name the folders of the container.
 	config := t.TempDir()
-	for _, name := range []string{"redis.conf", "secure.conf"} {
-		raw, err := os.ReadFile(filepath.Join(project, "deploy/redis", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := strings.NewReplacer("/etc/redis/", config+"/", "/run/secrets/", dir+"/").Replace(string(raw))
-		if err := os.WriteFile(filepath.Join(config, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	shipped(t, "redis", config, []string{"redis.conf", "secure.conf"}, "/etc/redis/", config+"/", "/run/secrets/", dir+"/")
 	program(t, cluster.Program{
 		Name: "redis", Path: "redis-server", Dir: t.TempDir(),
 		Args: []string{filepath.Join(config, "secure.conf"), "--tls-port", port, "--bind", "127.0.0.1", "--dir", t.TempDir()},

@@ -43,6 +43,7 @@ func validFor(sub string, d time.Duration) map[string]any {
 // TestBadInputGetsWhatTheProtocolSays has every kind of bad input meet an edge,
 // while two well-behaved users of that edge notice nothing.
 func TestBadInputGetsWhatTheProtocolSays(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Config{Ingress: 1, Chat: 1, Notifiers: 1, Env: []string{
 		"PARLEY_AUTH=jwt", "PARLEY_JWT_SECRET=" + jwtSecret,
 	}})
@@ -258,6 +259,7 @@ func expiring(t *testing.T, edge string) {
 
 // TestRateLimit is the one whose subject is the limit.
 func TestRateLimit(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Config{Standalone: true, Env: []string{"PARLEY_RATE=20", "PARLEY_BURST=60"}})
 	u := connect(t, c.Edges[0].URL, "hasty", hello{})
 	u.join("r")

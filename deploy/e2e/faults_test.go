@@ -186,21 +186,18 @@ func (u *user) awaitErrThen(room string, seq uint64, s *sender, ctx context.Cont
 }
 
 func TestKilledServiceLosesNothing(t *testing.T) {
-	for _, nats := range []bool{false, true} {
-		name := map[bool]string{false: "redis", true: "nats"}[nats]
-		t.Run(name, func(t *testing.T) {
-			c := start(t, cluster.Config{NATS: nats})
-			for _, victim := range []*cluster.Process{c.Chats[0], c.Notifiers[0], c.Edges[0]} {
-				t.Run(victim.Kind, func(t *testing.T) {
-					underFire(t, c, 5000, func(ctx context.Context) {
-						victim.Kill()
-						delivers(t, c, victim, 15*time.Second)
-					})
-					restart(t, victim)
+	onEachBroker(t, func(t *testing.T, on cluster.Config) {
+		c := start(t, on)
+		for _, victim := range []*cluster.Process{c.Chats[0], c.Notifiers[0], c.Edges[0]} {
+			t.Run(victim.Kind, func(t *testing.T) {
+				underFire(t, c, 3000, func(ctx context.Context) {
+					victim.Kill()
+					delivers(t, c, victim, 15*time.Second)
 				})
-			}
-		})
-	}
+				restart(t, victim)
+			})
+		}
+	})
 }
 
 // delivers checks that a fresh pair of users is served within the bound, on the
@@ -251,15 +248,24 @@ func restart(t *testing.T, p *cluster.Process) {
 }
 
 func TestRedisKilledAndRestartedLosesNothing(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Config{})
 	pids := map[string]int{}
 	for _, p := range c.Services() {
 		pids[p.Name] = p.PID()
 	}
-	underFire(t, c, 5000, func(context.Context) {
-		c.Redis.Kill()
-		restart(t, c.Redis)
-		delivers(t, c, nil, 15*time.Second)
+	servers, within := []*cluster.Process{c.Redis}, 15*time.Second
+	if len(c.Nodes) > 0 {
+		servers, within = c.Nodes, 30*time.Second // they have to find each other again
+	}
+	underFire(t, c, 3000, func(context.Context) {
+		for _, server := range servers {
+			server.Kill()
+		}
+		for _, server := range servers {
+			restart(t, server)
+		}
+		delivers(t, c, nil, within)
 	})
 	for _, p := range c.Services() {
 		if !p.Running() || p.PID() != pids[p.Name] {
@@ -271,7 +277,8 @@ func TestRedisKilledAndRestartedLosesNothing(t *testing.T) {
 // TestFailoverOfOneMasterLosesNothing: one of three masters of a Redis Cluster is
 // killed, its replica takes over, and later it comes back as the replica.
 func TestFailoverOfOneMasterLosesNothing(t *testing.T) {
-	c := start(t, cluster.Config{RedisCluster: true, Data: inMemory(t)})
+	t.Parallel()
+	c := start(t, cluster.Config{RedisCluster: true, NodeTimeout: 3 * time.Second})
 	underFire(t, c, 3000, func(context.Context) {
 		c.Nodes[0].Kill()
 		delivers(t, c, nil, 30*time.Second)
@@ -280,6 +287,7 @@ func TestFailoverOfOneMasterLosesNothing(t *testing.T) {
 }
 
 func TestFlushedRedisIsToldToEveryClient(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Config{})
 	one, two := edges(c)
 	busy, quiet := roomOf(t)+".busy", roomOf(t)+".quiet"
@@ -323,37 +331,36 @@ func TestFlushedRedisIsToldToEveryClient(t *testing.T) {
 }
 
 func TestKilledEdgeTakesItsSessionsOff(t *testing.T) {
-	for _, nats := range []bool{false, true} {
-		t.Run(map[bool]string{false: "redis", true: "nats"}[nats], func(t *testing.T) {
-			c := start(t, cluster.Config{NATS: nats, Ingress: 3, Chat: 1, Notifiers: 2})
-			room := roomOf(t)
-			watchers := []*user{connect(t, c.Edges[1].URL, "bob", hello{}), connect(t, c.Edges[2].URL, "carol", hello{})}
-			for _, w := range watchers {
-				w.join(room)
-			}
-			for i := range 5 {
-				connect(t, c.Edges[0].URL, fmt.Sprintf("alice%d", i), hello{}).join(room)
-			}
-			stays := connect(t, c.Edges[1].URL, "alice0", hello{}) // a second session of alice0, elsewhere
-			stays.join(room)
-			awaitPresence(watchers[0], room, "alice0", 2)
-			awaitPresence(watchers[1], room, "alice4", 1)
-			c.Edges[0].Kill()
-			killed := time.Now()
-			for _, w := range watchers {
-				poll(t, w.name+" sees none of the dead edge", patience(15*time.Second)-time.Since(killed), func() (string, bool) {
-					f := w.ask(fmt.Sprintf(`"type":"presence","room":%q`, room))
-					return string(f.Raw), f.Type == protocol.TypePresence && len(f.Users) == 3 // bob, carol, and alice0 elsewhere
-				})
-				w.await("all of the dead edge told off", patience(15*time.Second), func() bool { return toldOff(w, room, 4) })
-				awaitPresence(w, room, "alice0", 1)
-				poll(t, "presence of the user", patience(15*time.Second), func() (string, bool) {
-					f := w.ask(`"type":"presence","user":"alice1"`)
-					return string(f.Raw), f.Count == 0
-				})
-			}
-		})
-	}
+	onEachBroker(t, func(t *testing.T, on cluster.Config) {
+		on.Ingress, on.Chat, on.Notifiers, on.Env = 3, 1, 2, unhurried
+		c := start(t, on)
+		room := roomOf(t)
+		watchers := []*user{connect(t, c.Edges[1].URL, "bob", hello{}), connect(t, c.Edges[2].URL, "carol", hello{})}
+		for _, w := range watchers {
+			w.join(room)
+		}
+		for i := range 5 {
+			connect(t, c.Edges[0].URL, fmt.Sprintf("alice%d", i), hello{}).join(room)
+		}
+		stays := connect(t, c.Edges[1].URL, "alice0", hello{}) // a second session of alice0, elsewhere
+		stays.join(room)
+		awaitPresence(watchers[0], room, "alice0", 2)
+		awaitPresence(watchers[1], room, "alice4", 1)
+		c.Edges[0].Kill()
+		killed := time.Now()
+		for _, w := range watchers {
+			poll(t, w.name+" sees none of the dead edge", patience(15*time.Second)-time.Since(killed), func() (string, bool) {
+				f := w.ask(fmt.Sprintf(`"type":"presence","room":%q`, room))
+				return string(f.Raw), f.Type == protocol.TypePresence && len(f.Users) == 3 // bob, carol, and alice0 elsewhere
+			})
+			w.await("all of the dead edge told off", patience(15*time.Second), func() bool { return toldOff(w, room, 4) })
+			awaitPresence(w, room, "alice0", 1)
+			poll(t, "presence of the user", patience(15*time.Second), func() (string, bool) {
+				f := w.ask(`"type":"presence","user":"alice1"`)
+				return string(f.Raw), f.Count == 0
+			})
+		}
+	})
 }
 
 // toldOff tells whether the user was told that alice1 … aliceN left; or was told to ask

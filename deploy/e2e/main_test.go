@@ -1,27 +1,40 @@
 // Package e2e has scripted users speak the protocol with real processes: two of
-// each service on a redis-server of their own, the same on NATS, and the
-// standalone program. The binaries are built with the race detector, and what it
-// reports in their logs fails the run.
+// each service on a redis-server of their own, and the standalone program. What
+// depends on the broker runs on a Redis, on NATS and on a Redis Cluster of six; with
+// BROKER set to one of redis, nats and redis-cluster, everything runs on that one.
+// The binaries are built with the race detector, and what it reports in their logs
+// fails the run.
 package e2e
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/parley-chat/parley/deploy/cluster"
+	"github.com/parley-chat/parley/deploy/parley"
 )
 
 var binaries string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == parley.Worker { // started by a test of parley bench
+		os.Exit(parley.Run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
 	os.Exit(run(m))
 }
 
 func run(m *testing.M) int {
+	if chosen := os.Getenv("BROKER"); chosen != "" && !slices.Contains(brokers, chosen) {
+		fmt.Fprintf(os.Stderr, "BROKER is %q: want one of %s\n", chosen, strings.Join(brokers, ", "))
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "parley-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,9 +54,38 @@ var unlimited = []string{
 	"PARLEY_RATE=0", "PARLEY_ADDRESS_RATE=0", "PARLEY_ADDRESS_OPEN=0", "PARLEY_USER_SESSIONS=1000", "PARLEY_DRAIN=0s",
 }
 
-// start runs a cluster for the test, and looks into its logs at the end.
+// brokers are what the services can stand on.
+var brokers = []string{"redis", "nats", "redis-cluster"}
+
+// onEachBroker runs the test on each broker, or on the one that BROKER names, beside
+// other tests.
+func onEachBroker(t *testing.T, test func(t *testing.T, on cluster.Config)) {
+	t.Parallel()
+	chosen := os.Getenv("BROKER")
+	for _, broker := range brokers {
+		if chosen == "" || chosen == broker {
+			t.Run(broker, func(t *testing.T) {
+				t.Parallel()
+				test(t, on(broker))
+			})
+		}
+	}
+}
+
+// on is a cluster on the broker.
+func on(broker string) cluster.Config {
+	return cluster.Config{NATS: broker == "nats", RedisCluster: broker == "redis-cluster"}
+}
+
+// start runs a cluster for the test, and looks into its logs at the end. Unless cfg
+// says what it stands on, that is the broker that BROKER names, else a Redis.
 func start(t *testing.T, cfg cluster.Config) *cluster.Cluster {
 	t.Helper()
+	if !cfg.Standalone && !cfg.NATS && !cfg.RedisCluster {
+		chosen := on(os.Getenv("BROKER"))
+		cfg.NATS, cfg.RedisCluster = chosen.NATS, chosen.RedisCluster
+	}
+	cfg.Data = inMemory(t)
 	cfg.Bin, cfg.Dir = binaries, t.TempDir()
 	cfg.Env = append(append([]string(nil), unlimited...), cfg.Env...)
 	if !cfg.Standalone && cfg.Ingress == 0 {
@@ -80,11 +122,16 @@ func start(t *testing.T, cfg cluster.Config) *cluster.Cluster {
 	return c
 }
 
-// inMemory is a folder of the test's own in memory where the system has that, for
-// tests of six servers that would else wait for one disk most of the time. Killed
-// processes leave their files there as on a disk.
+// inMemory is a folder of the test's own in memory where the system has that and it is
+// large, for brokers that would else wait for one disk most of the time: they sync every
+// write. Killed processes leave their files there as on a disk.
 func inMemory(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "parley-e2e-")
+	const memory, enough = "/dev/shm", 2 << 30
+	var space unix.Statfs_t
+	if err := unix.Statfs(memory, &space); err != nil || space.Bavail*uint64(space.Bsize) < enough {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "parley-e2e-")
 	if err != nil {
 		return t.TempDir()
 	}

@@ -17,6 +17,7 @@ var exportedBy = map[string][]string{"ingress": {"ingress"}, "chat": {"chat"}, "
 
 // TestMetricsAreAsDocumented holds running programs against docs/metrics.md.
 func TestMetricsAreAsDocumented(t *testing.T) {
+	t.Parallel()
 	f, err := os.Open("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)

@@ -43,12 +43,15 @@ func (o operator) finds(code int, what any, args ...string) {
 	}
 }
 
-func TestOperatorOnRedis(t *testing.T) {
-	operate(t, start(t, cluster.Config{Env: unhurried}), 2)
-}
-
-func TestOperatorOnNATS(t *testing.T) {
-	operate(t, start(t, cluster.Config{NATS: true, Ingress: 1, Chat: 1, Notifiers: 1, Env: unhurried}), 1)
+func TestOperator(t *testing.T) {
+	onEachBroker(t, func(t *testing.T, on cluster.Config) {
+		each := 2
+		if on.NATS {
+			each = 1 // the doctor advises a second
+		}
+		on.Ingress, on.Chat, on.Notifiers, on.Env = each, each, each, unhurried
+		operate(t, start(t, on), each)
+	})
 }
 
 // operate does with a running cluster what operators do.
@@ -240,7 +243,7 @@ func (o operator) letter(known string) (id string) {
 func (o operator) measures(c *cluster.Cluster) {
 	one, two := edges(c)
 	var result struct{ Connections, Acked int64 }
-	o.finds(parley.ExitOK, &result, "bench", "--url="+one+","+two, "--rooms=2", "--members=2", "--rate=20", "--warmup=200ms", "--measure=1s")
+	o.finds(parley.ExitOK, &result, "bench", "--url="+one+","+two, "--rooms=2", "--members=2", "--rate=20", "--warmup=200ms", "--measure=1s", "--processes=2")
 	if result.Connections != 4 || result.Acked == 0 {
 		o.t.Errorf("bench: %+v", result)
 	}
@@ -248,6 +251,7 @@ func (o operator) measures(c *cluster.Cluster) {
 
 // TestTokenOpensTheDoor: an edge takes what parley token makes.
 func TestTokenOpensTheDoor(t *testing.T) {
+	t.Parallel()
 	secret := strings.Repeat("k", 32)
 	c := start(t, cluster.Config{Standalone: true, Env: []string{"PARLEY_AUTH=jwt", "PARLEY_JWT_SECRET=" + secret}})
 	o := operator{t: t}

@@ -37,12 +37,15 @@ func play(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-func TestScriptOnRedis(t *testing.T) { play(t, start(t, cluster.Config{Env: unhurried})) }
-func TestScriptOnNATS(t *testing.T)  { play(t, start(t, cluster.Config{NATS: true, Env: unhurried})) }
-func TestScriptOnRedisCluster(t *testing.T) {
-	play(t, start(t, cluster.Config{RedisCluster: true, Data: inMemory(t), Env: unhurried}))
+func TestScript(t *testing.T) {
+	onEachBroker(t, func(t *testing.T, on cluster.Config) {
+		on.Env = unhurried
+		play(t, start(t, on))
+	})
 }
+
 func TestScriptOnStandalone(t *testing.T) {
+	t.Parallel()
 	play(t, start(t, cluster.Config{Standalone: true, Env: unhurried}))
 }
 

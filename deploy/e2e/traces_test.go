@@ -15,6 +15,7 @@ import (
 // TestOneTraceOverProcesses: what each process exports by the standard variables is
 // one trace, from the sender's edge to both edges of the room.
 func TestOneTraceOverProcesses(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Config{Ingress: 2, Chat: 1, Notifiers: 1, Env: []string{
 		"OTEL_TRACES_EXPORTER=console", "OTEL_TRACES_SAMPLER=parentbased_always_on", "OTEL_BSP_SCHEDULE_DELAY=100"}})
 	one, two := edges(c)

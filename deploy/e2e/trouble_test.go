@@ -21,6 +21,7 @@ import (
 // turns red within 10 s; and when Redis is well everything is, without a restart,
 // and what was acknowledged before is there.
 func TestRedisTrouble(t *testing.T) {
+	t.Parallel()
 	for _, x := range redistest.Troubles() {
 		t.Run(x.Name, func(t *testing.T) {
 			t.Parallel()
@@ -137,6 +138,7 @@ func awaitReady(p *cluster.Process, want bool, within time.Duration) error {
 // A chat that cannot keep what PARLEY_DURABILITY promises ends at the start, with
 // code 2 and a sentence that says what is needed; one that can says what is at risk.
 func TestDurabilityAtTheStart(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Args: []string{"--appendfsync", "everysec", "--maxmemory-policy", "allkeys-lru"}})
 	ctx, cancel := context.WithTimeout(t.Context(), patience(20*time.Second))
 	defer cancel()

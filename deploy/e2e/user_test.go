@@ -318,9 +318,17 @@ func (u *user) reply(id uint64, within time.Duration) (f protocol.Frame, err err
 	return f, err
 }
 
+// join joins, and tries again as every client does while it is told that this cannot
+// be done now.
 func (u *user) join(room string) protocol.Frame {
 	u.t.Helper()
-	return u.must(u.ask(fmt.Sprintf(`"type":"join","room":%q`, room)), protocol.TypeJoined)
+	for deadline := time.Now().Add(patience(30 * time.Second)); ; {
+		f := u.ask(fmt.Sprintf(`"type":"join","room":%q`, room))
+		if f.Code != protocol.Unavailable || time.Now().After(deadline) {
+			return u.must(f, protocol.TypeJoined)
+		}
+		<-time.After(time.Duration(f.RetryAfterMS) * time.Millisecond)
+	}
 }
 
 func (u *user) must(f protocol.Frame, want string) protocol.Frame {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +25,8 @@ type bench struct {
 	Body     int           `default:"128" help:"Bytes of a body."`
 	WarmUp   time.Duration `name:"warmup" default:"2s" help:"Before measuring."`
 	Measure  time.Duration `default:"10s" help:"How long to measure."`
+	// One process holds 18,000 connections at most, so more of them take more.
+	Processes int `help:"Processes to spread the connections over; 0: as few as hold them."`
 }
 
 // Run is kong's.
@@ -38,7 +42,14 @@ func (c *bench) Run(ctx context.Context, out *output) error {
 			return err
 		}
 	}
-	options := loadgen.Options{Target: loadgen.Target{URLs: c.URLs}, Scenario: scenario}
+	if c.Processes < 0 {
+		return misused("--processes %d: 0 or more", c.Processes)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to start workers: %w", err)
+	}
+	options := loadgen.Options{Target: loadgen.Target{URLs: c.URLs}, Scenario: scenario, Worker: []string{self, Worker}, Processes: c.Processes}
 	if out.watched() {
 		options.Progress = out.stderr
 	}
@@ -47,6 +58,20 @@ func (c *bench) Run(ctx context.Context, out *output) error {
 		return err
 	}
 	return out.document(result, func(w io.Writer) { printReport(w, result) })
+}
+
+// Worker is the command with which bench starts this program again, as a process that
+// holds a share of the connections. A program that calls [Run] itself, and lets bench
+// take more than one process, hands this argument on to Run, too.
+const Worker = "bench-worker"
+
+// benchWorker is told over standard input what to do, and answers on standard output.
+type benchWorker struct{}
+
+// Run is kong's.
+func (benchWorker) Run(ctx context.Context) error {
+	debug.SetGCPercent(400) // little is alive beside the connections
+	return loadgen.Work(ctx, os.Stdin, os.Stdout)
 }
 
 func printReport(w io.Writer, r loadgen.Report) {

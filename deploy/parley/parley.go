@@ -38,6 +38,7 @@ type cli struct {
 	DeadLetters deadLetters `cmd:"" help:"List, replay or drop what could not be consumed."`
 	Token       token       `cmd:"" help:"Make a JWT that says who a user is."`
 	Bench       bench       `cmd:"" help:"Load edges with virtual users and measure."`
+	BenchWorker benchWorker `cmd:"" hidden:""`
 }
 
 // Target says which Parley is meant; the settings are those of the services.

@@ -29,6 +29,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 		"letters and all":   {[]string{"dead-letters", "replay", "1-1", "--all", nowhere}, ExitUsage, "give ids, or --all"},
 		"no secret":         {[]string{"token", "alice"}, ExitUsage, "at least 32"},
 		"no scenario":       {[]string{"bench", "--scenario=Z"}, ExitUsage, "there are A, B"},
+		"less than one":     {[]string{"bench", "--processes=-1"}, ExitUsage, "0 or more"},
 		"no time":           {[]string{"token", "alice", "--ttl=0s", "--secret=" + strings.Repeat("x", 32)}, ExitUsage, "more than 0"},
 		"doctor is no hero": {[]string{"doctor", nowhere, "--timeout=1s"}, ExitFailure, "see that it runs"},
 	} {

@@ -55,14 +55,12 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 		return err
 	}
 	defer b.Close()
-	p.Health.Add("bus", b.Health())
 
 	rooms, err := chat.New(cfg.Chat, b, chat.Options{
 		Store: string(cfg.Store), Bus: string(cfg.Bus), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {
 		return err
 	}
-	p.Health.Add("store", rooms.Health)
 	people, err := notifier.New(cfg.Notifier, b, notifier.Options{
 		Store: string(cfg.Store), Prefix: cfg.Prefix, Logger: p.Log, Registry: p.Metrics, Traces: p.Traces, SharedBus: true, Status: cfg.StatusEvery})
 	if err != nil {
@@ -73,6 +71,10 @@ func Run(ctx context.Context, cfg Config, p *process.Process, greet io.Writer) e
 	if err != nil {
 		return err
 	}
+	// Only now, and after the edge's own check: in memory these pass at once, and the
+	// process would call itself ready before it listens.
+	p.Health.Add("bus", b.Health())
+	p.Health.Add("store", rooms.Health)
 	if _, err := io.WriteString(greet, greeting(cfg, edge.Addr().String())); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ func main() {
 	flag.IntVar(&cfg.Chat, "chat", 2, "how many chats")
 	flag.IntVar(&cfg.Notifiers, "notifier", 2, "how many notifiers")
 	flag.BoolVar(&cfg.NATS, "nats", false, "a nats-server as the bus; rooms are kept in Redis all the same")
+	flag.BoolVar(&cfg.RedisCluster, "redis-cluster", false, "six redis-servers as one Redis Cluster instead of one")
 	flag.StringVar(&cfg.Bin, "bin", "", "folder with the binaries ingress, chat, notifier; empty: build them")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
