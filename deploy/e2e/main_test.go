@@ -51,7 +51,7 @@ func run(m *testing.M) int {
 
 // unlimited are the settings of tests whose subject is not a limit.
 var unlimited = []string{
-	"PARLEY_RATE=0", "PARLEY_ADDRESS_RATE=0", "PARLEY_ADDRESS_OPEN=0", "PARLEY_USER_SESSIONS=1000", "PARLEY_DRAIN=0s",
+	"PARLEY_RATE=0", "PARLEY_ADDRESS_RATE=0", "PARLEY_ADDRESS_OPEN=0", "PARLEY_USER_SESSIONS=1000", "PARLEY_DRAIN=0s", "PARLEY_SEND_WAIT=0s",
 }
 
 // brokers are what the services can stand on.
