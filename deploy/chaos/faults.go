@@ -20,6 +20,7 @@ type fault struct {
 	excuse    bool          // entries may be lost; resets and gaps are in order
 	poison    bool          // leaves dead letters
 	quiet     bool          // nothing is sent from the fault on: it ends the run, and happens only when it is named
+	named     bool          // happens only when it is named
 	heal      time.Duration // beyond the usual bound: what a takeover may take
 	// run does it, takes it back, and tells who the victim was and what it had.
 	// after, which may be nil, brings back what is not needed for healing.
@@ -38,6 +39,7 @@ type after = func(context.Context) error
 var faults = []fault{
 	{id: "F1", about: "kill -9 of an edge", run: killEdge},
 	{id: "F1s", about: "kill -9 of an edge, started again when it has been given up", heal: takeover, run: restartEdge},
+	{id: "F1q", about: "kill -9 of an edge, started again at once", named: true, run: restartEdgeAtOnce},
 	{id: "F2", about: "kill -9 of a chat", heal: takeover, run: kill(chats)},
 	{id: "F2l", about: "kill -9 of a chat while many leave and Redis is full", redis: true, heal: takeover, run: killWhileLeaving},
 	{id: "F2q", about: "kill -9 of a chat, and then nobody says anything", quiet: true, run: killAndSilence},
@@ -57,6 +59,7 @@ var faults = []fault{
 	{id: "F11", about: "black hole between services and Redis", heal: takeover, run: blackHole},
 	{id: "F12a", about: "one-way loss between services and Redis: answers", heal: takeover, run: answersLost},
 	{id: "F12r", about: "one-way loss between services and Redis: requests, which arrive late", heal: takeover, run: requestsLate},
+	{id: "F12o", about: "what a chat says arrives when two others have had its partitions", named: true, heal: takeover, run: overtakenTwice},
 	{id: "F13", about: "replies lost after execution, 1 % of the requests", run: repliesLost},
 	{id: "F14", about: "half-open clients", run: halfOpen},
 	{id: "F15", about: "clients that read nothing, and clients that ask and read nothing", run: slowReaders},
@@ -81,11 +84,11 @@ func choose(only []string, nats bool) ([]fault, error) {
 		if nats && f.redis {
 			continue
 		}
-		if len(only) == 0 && !f.quiet {
+		if len(only) == 0 && !f.quiet && !f.named {
 			out = append(out, f)
 		}
 		for _, name := range only {
-			if f.id == name || !f.quiet && strings.TrimRight(f.id, "abcdefghijklmnopqrstuvwxyz") == name {
+			if f.id == name || !f.quiet && !f.named && strings.TrimRight(f.id, "abcdefghijklmnopqrstuvwxyz") == name {
 				out = append(out, f)
 				break
 			}
@@ -220,33 +223,6 @@ func killWhileLeaving(ctx context.Context, w *world) (string, after, error) {
 	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
 }
 
-// killAndSilence kills a chat when everybody has fallen silent: what was appended
-// and not yet told must be told by its successor, and no later message helps. Its
-// broker is so slow to answer that it dies just between the two.
-func killAndSilence(ctx context.Context, w *world) (string, after, error) {
-	quiet, cancel := context.WithTimeout(ctx, quietTime)
-	defer cancel()
-	if err := w.load.Quiet(quiet); err != nil {
-		return "", nil, err
-	}
-	p, what, err := w.victim(ctx, w.Chats)
-	if err != nil {
-		return "", nil, err
-	}
-	w.spoil(p, Faults{Latency: 100 * time.Millisecond})
-	defer w.spoil(p, Faults{})
-	for _, room := range w.load.rooms {
-		for _, u := range w.load.all() {
-			if u.say(room) {
-				break
-			}
-		}
-	}
-	err = sleep(ctx, 310*time.Millisecond) // its command is read after 100, appended after 200, told after 400
-	p.Kill()
-	return what, func(ctx context.Context) error { return startAll(ctx, []*cluster.Process{p}) }, err
-}
-
 func startAll(ctx context.Context, all []*cluster.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -285,6 +261,16 @@ func rollingDeploy(ctx context.Context, w *world) (string, after, error) {
 	defer func() {
 		w.measured("I5", "messages between services that are lost by a hand-over", int64(w.wrote(goneForGood)-lost), 0)
 	}()
+	if !w.cfg.NATS {
+		end, err := w.watchReaders(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		defer func() {
+			n, how := end()
+			w.measured("I5", "partitions that are read by one that has given them up"+how, int64(n), 0)
+		}()
+	}
 	for range rounds {
 		for _, p := range w.Services() {
 			stayed := w.rec.Code(restarted)

@@ -12,7 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/parley-chat/parley/deploy/cluster"
-	"github.com/parley-chat/parley/shared/event"
 )
 
 const partitions = 8
@@ -62,7 +61,7 @@ func redisEmpty(ctx context.Context, w *world) (string, after, error) {
 func logDeleted(ctx context.Context, w *world) (string, after, error) {
 	for _, i := range w.rand.Perm(len(w.load.rooms)) { // nobody may have said anything in some rooms
 		room := w.load.rooms[i]
-		n, err := w.redis.Del(ctx, fmt.Sprintf("parley:{p%02d}:log:%s", event.PartitionFor(room, partitions), room)).Result()
+		n, err := w.redis.Del(ctx, logKey(room)).Result()
 		if err != nil || n > 0 {
 			return "the log of " + room, nil, err
 		}

@@ -9,13 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // mutant is a patch that breaks the product, and what is to show it. A patch begins
 // with a line "# what it does" and a line "# faults: F1,F2"; "# for: 30s" has them
-// happen for longer.
+// happen for longer, and further lines say how it shows.
 type mutant struct {
 	path, about string
 	faults      []string
@@ -39,7 +40,7 @@ func readMutant(path string) (mutant, error) {
 			if m.lasts, err = time.ParseDuration(d); err != nil {
 				return m, fmt.Errorf("%s: %w", path, err)
 			}
-		} else {
+		} else if m.about == "" {
 			m.about = text
 		}
 	}
@@ -61,6 +62,14 @@ func Mutants(ctx context.Context, folder string, cfg Config) error {
 	if err != nil || len(paths) == 0 {
 		return errors.Join(err, fmt.Errorf("no *.patch in %s", folder))
 	}
+	whole, err := os.MkdirTemp(Memory(), "parley-whole-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(whole)
+	if err := build(ctx, whole, "", services...); err != nil {
+		return err
+	}
 	caught := 0
 	for _, path := range paths {
 		m, err := readMutant(path)
@@ -68,7 +77,7 @@ func Mutants(ctx context.Context, folder string, cfg Config) error {
 			return err
 		}
 		began := time.Now()
-		how, err := m.hunt(ctx, cfg)
+		how, err := m.hunt(ctx, whole, cfg)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name(), err)
 		}
@@ -86,28 +95,57 @@ func Mutants(ctx context.Context, folder string, cfg Config) error {
 	return nil
 }
 
-// hunt tells by what the mutant was caught; empty: it was not.
-func (m mutant) hunt(ctx context.Context, cfg Config) (string, error) {
+// hunt tells by what the mutant was caught; empty: it was not. A run is short, and what
+// it does to whom is drawn: one that shows nothing is followed by one with another seed.
+func (m mutant) hunt(ctx context.Context, whole string, cfg Config) (how string, err error) {
 	dir, err := os.MkdirTemp(Memory(), "parley-mutant-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	overlay, err := m.overlay(ctx, dir)
+	overlay, touched, err := m.overlay(ctx, dir)
 	if err != nil {
 		return "", err
 	}
-	if err := buildOverlay(ctx, dir, overlay); err != nil {
+	for _, service := range services { // what the patch does not touch is as it was
+		if !slices.Contains(touched, service) {
+			if err := os.Link(filepath.Join(whole, service), filepath.Join(dir, service)); err != nil {
+				return "", err
+			}
+		}
+	}
+	if err := build(ctx, dir, overlay, touched...); err != nil {
 		return "", err
 	}
-	cfg.Bin, cfg.Dir, cfg.Only, cfg.For, cfg.First = dir, dir, m.faults, m.lasts, true
-	cfg.Logf = func(string, ...any) {}
+	for try := range uint64(tries) {
+		cfg := cfg
+		cfg.Seed += try
+		cfg.Dir = filepath.Join(dir, fmt.Sprint("seed-", cfg.Seed))
+		if err := os.Mkdir(cfg.Dir, 0o755); err != nil {
+			return "", err
+		}
+		cfg.Bin, cfg.Only, cfg.For, cfg.First = dir, m.faults, m.lasts, true
+		cfg.Logf = func(string, ...any) {}
+		if how, err = show(ctx, cfg); how != "" || err != nil {
+			return how, err
+		}
+	}
+	return "", nil
+}
+
+// tries is how many runs, with a seed each, a mutant has to show itself.
+const tries = 2
+
+// show runs once, and tells what was wrong; empty: nothing.
+func show(ctx context.Context, cfg Config) (string, error) {
 	r, err := Run(ctx, cfg)
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case err != nil:
 		return err.Error(), nil // the product does not even start
+	case errors.Is(r.Stopped, errBroken):
+		r.Stopped = nil // the verdicts say what is
 	}
 	if err := r.Err(); err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
@@ -116,18 +154,20 @@ func (m mutant) hunt(ctx context.Context, cfg Config) (string, error) {
 	return "", nil
 }
 
-// overlay applies the patch to copies and returns the file that `go build -overlay` reads.
-func (m mutant) overlay(ctx context.Context, dir string) (string, error) {
+// overlay applies the patch to copies, and returns the file that `go build -overlay` reads
+// and the services that the patch changes.
+func (m mutant) overlay(ctx context.Context, dir string) (path string, touched []string, err error) {
 	root, err := projectRoot()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	raw, err := os.ReadFile(m.path)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	tree := filepath.Join(dir, "tree")
 	replace := map[string]string{}
+	var changed []string
 	for line := range strings.Lines(string(raw)) {
 		file, ok := strings.CutPrefix(strings.TrimSpace(line), "+++ b/")
 		if !ok {
@@ -135,36 +175,46 @@ func (m mutant) overlay(ctx context.Context, dir string) (string, error) {
 		}
 		source, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		to := filepath.Join(tree, file)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, source, 0o644)); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		replace[filepath.Join(root, file)] = to
+		changed = append(changed, file)
 	}
 	apply := exec.CommandContext(ctx, "git", "apply", "-")
 	apply.Dir, apply.Stdin = tree, bytes.NewReader(raw)
 	apply.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+dir)
 	if out, err := apply.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the patch does not apply any more: %w\n%s", err, out)
+		return "", nil, fmt.Errorf("the patch does not apply any more: %w\n%s", err, out)
 	}
 	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	path := filepath.Join(dir, "overlay.json")
-	return path, os.WriteFile(path, text, 0o644)
+	for _, service := range services {
+		if slices.ContainsFunc(changed, func(file string) bool {
+			return strings.HasPrefix(file, "services/"+service+"/") || !strings.HasPrefix(file, "services/")
+		}) {
+			touched = append(touched, service)
+		}
+	}
+	path = filepath.Join(dir, "overlay.json")
+	return path, touched, os.WriteFile(path, text, 0o644)
 }
 
-// buildOverlay builds the three services with the patch.
-func buildOverlay(ctx context.Context, dir, overlay string) error {
+var services = []string{"ingress", "chat", "notifier"}
+
+// build builds services, with an overlay unless that is empty.
+func build(ctx context.Context, dir, overlay string, services ...string) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
-	for _, service := range []string{"ingress", "chat", "notifier"} {
-		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-overlay", overlay, "-o", dir+string(filepath.Separator), "./cmd/"+service)
+	for _, service := range services {
+		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-overlay="+overlay, "-o", dir+string(filepath.Separator), "./cmd/"+service)
 		build.Dir = filepath.Join(root, "services", service)
 		build.Env = append(os.Environ(), "GOWORK=off")
 		if out, err := build.CombinedOutput(); err != nil {

@@ -51,8 +51,9 @@ type Backend interface {
 	// flush of the broker (it is at least the Unix time in ms of the taking), and
 	// equal while one holding is renewed.
 	Lease(ctx context.Context, name, holder string, ttl time.Duration) (l Lease, err error)
-	// Release gives the lease up, if the holder has it.
-	Release(ctx context.Context, name, holder string) error
+	// Release gives the lease up, if the holder has it under this generation: a release that
+	// was long on its way does not end the holder's next holding.
+	Release(ctx context.Context, name, holder string, generation uint64) error
 	// Announce adds the member to the set, or renews it, for ttl. lapsed tells that it was
 	// not in the set before this call.
 	Announce(ctx context.Context, set, member string, ttl time.Duration) (lapsed bool, err error)

@@ -298,7 +298,7 @@ func (o *owner) release(ctx context.Context, h *holding) {
 
 func (o *owner) releaseLease(ctx context.Context, h *holding) {
 	err := o.call(ctx, func(ctx context.Context) error {
-		return o.bus.backend.Release(ctx, h.lease, o.bus.cfg.Name)
+		return o.bus.backend.Release(ctx, h.lease, o.bus.cfg.Name, h.partition.Generation)
 	})
 	if err != nil {
 		o.log.Warn("release a lease; it goes by itself", "partition", h.partition.Number, "err", err)

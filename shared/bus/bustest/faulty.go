@@ -149,8 +149,8 @@ func (f *faulty) Lease(ctx context.Context, name, holder string, ttl time.Durati
 	return f.Backend.Lease(ctx, name, holder, ttl)
 }
 
-func (f *faulty) Release(ctx context.Context, name, holder string) error {
-	return errors.Join(f.reached(), f.unlessCut(func() error { return f.Backend.Release(ctx, name, holder) }))
+func (f *faulty) Release(ctx context.Context, name, holder string, generation uint64) error {
+	return errors.Join(f.reached(), f.unlessCut(func() error { return f.Backend.Release(ctx, name, holder, generation) }))
 }
 
 func (f *faulty) Withdraw(ctx context.Context, set, member string) error {

@@ -31,7 +31,8 @@ func testLease(t *testing.T, w *world) {
 	if again != first {
 		t.Fatalf("renewed: %+v, want %+v", again, first)
 	}
-	must(t, other.Release(ctx, name, "b")) // not the holder: no effect
+	must(t, other.Release(ctx, name, "b", first.Generation)) // not the holder: no effect
+	must(t, b.Release(ctx, name, "a", first.Generation-1))   // of a holding that is over: no effect
 	if l, _ := other.Lease(ctx, name, "b", ttl); l.Held {
 		t.Fatal("a Release of one who does not hold it released it")
 	}
@@ -43,7 +44,7 @@ func testLease(t *testing.T, w *world) {
 	if second.Generation <= first.Generation {
 		t.Fatalf("generation %d after %d", second.Generation, first.Generation)
 	}
-	must(t, other.Release(ctx, name, "b"))
+	must(t, other.Release(ctx, name, "b", second.Generation))
 	third, err := b.Lease(ctx, name, "a", ttl)
 	if err != nil || !third.Held || third.Generation <= second.Generation {
 		t.Fatalf("after Release: %+v, %v; want it at once, with a generation above %d", third, err, second.Generation)

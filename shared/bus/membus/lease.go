@@ -33,10 +33,10 @@ func (b *Backend) Lease(_ context.Context, name, holder string, ttl time.Duratio
 }
 
 // Release gives the lease up.
-func (b *Backend) Release(_ context.Context, name, holder string) error {
+func (b *Backend) Release(_ context.Context, name, holder string, generation uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.leases[name]; l != nil && l.holder == holder {
+	if l := b.leases[name]; l != nil && l.holder == holder && l.generation == generation {
 		delete(b.leases, name)
 	}
 	return nil

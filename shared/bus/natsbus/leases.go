@@ -101,11 +101,11 @@ func (b *Backend) remember(name string, generation uint64) {
 }
 
 // Release implements [bus.Backend].
-func (b *Backend) Release(ctx context.Context, name, holder string) error {
+func (b *Backend) Release(ctx context.Context, name, holder string, generation uint64) error {
 	return unavailable("release lease "+name, b.state.do(ctx, func(ctx context.Context, o *opened) error {
 		e, err := o.read(ctx, leaseKey(name))
 		current := parseLease(e.value)
-		if err != nil || current.holder != holder {
+		if err != nil || current.holder != holder || current.generation != generation {
 			return err
 		}
 		current.holder = ""

@@ -69,11 +69,11 @@ func TestRelease(t *testing.T) {
 			t.Fatalf("%+v after %d", l, last)
 		}
 		last = l.Generation
-		if err := b.Release(t.Context(), "x", "a"); err != nil {
+		if err := b.Release(t.Context(), "x", "a", last); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Release(t.Context(), "none", "a"); err != nil {
+	if err := b.Release(t.Context(), "none", "a", 1); err != nil {
 		t.Errorf("release of no lease: %v", err)
 	}
 }

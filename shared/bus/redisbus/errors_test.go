@@ -88,7 +88,7 @@ func TestServerComesLater(t *testing.T) {
 		"Trim":        func() error { return b.Trim(ctx, "events-03", []string{"g"}) },
 		"Depth":       func() error { _, err := b.Depth(ctx, "events-03", "g"); return err },
 		"Lease":       func() error { _, err := b.Lease(ctx, "l", "me", time.Minute); return err },
-		"Release":     func() error { return b.Release(ctx, "l", "me") },
+		"Release":     func() error { return b.Release(ctx, "l", "me", 1) },
 		"Announce":    func() error { _, err := b.Announce(ctx, "s", "m", time.Minute); return err },
 		"Withdraw":    func() error { return b.Withdraw(ctx, "s", "m") },
 		"Members":     func() error { _, err := b.Members(ctx, "s"); return err },

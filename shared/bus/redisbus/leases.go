@@ -36,10 +36,9 @@ redis.call('SET', KEYS[2], generation)
 redis.call('SET', KEYS[1], generation .. ' ' .. ARGV[1], 'PX', ARGV[2], 'NX')
 return {1, generation}
 `)
-	// KEYS lease; ARGV holder.
+	// KEYS lease; ARGV what a lease of this generation and holder looks like.
 	releaseScript = redis.NewScript(`#!lua flags=allow-oom
-local lease = redis.call('GET', KEYS[1])
-if lease and string.match(lease, '^%d+ (.*)$') == ARGV[1] then
+if redis.call('GET', KEYS[1]) == ARGV[1] then
 	return redis.call('DEL', KEYS[1])
 end
 return 0
@@ -118,8 +117,8 @@ func (b *Backend) remember(name string, generation uint64) {
 }
 
 // Release implements [bus.Backend].
-func (b *Backend) Release(ctx context.Context, name, holder string) error {
-	err := releaseScript.Run(ctx, b.client, []string{b.tagged(name, "lease:"+name)}, holder).Err()
+func (b *Backend) Release(ctx context.Context, name, holder string, generation uint64) error {
+	err := releaseScript.Run(ctx, b.client, []string{b.tagged(name, "lease:"+name)}, fmt.Sprintf("%d %s", generation, holder)).Err()
 	return unavailable("release lease "+name, err)
 }
 

@@ -32,7 +32,7 @@ func TestLease(t *testing.T) {
 	if l := lease(other, "you", time.Minute); l.Held {
 		t.Errorf("held by two: %+v", l)
 	}
-	if err := other.Release(ctx, "events-03.chat", "you"); err != nil {
+	if err := other.Release(ctx, "events-03.chat", "you", first.Generation); err != nil {
 		t.Fatal(err)
 	}
 	if l := lease(other, "you", time.Minute); l.Held {
@@ -52,7 +52,7 @@ func TestLease(t *testing.T) {
 		return err == nil && l == first
 	})
 	for range 5 { // within one millisecond, too
-		if err := b.Release(ctx, "events-03.chat", "me"); err != nil {
+		if err := b.Release(ctx, "events-03.chat", "me", last); err != nil {
 			t.Fatal(err)
 		}
 		higher("taken again", lease(b, "me", time.Minute))
