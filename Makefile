@@ -26,6 +26,11 @@ SCENARIO ?= C
 LOAD ?=
 QUICK ?=
 SEEDS ?= 1,2,3
+BUS ?= redis
+FOR ?= 20m
+CLIENTS ?= 2000
+RATE ?= 600
+STORM ?= 10000
 BASE ?=
 WITH ?=
 SERVICE ?= ingress
@@ -100,17 +105,20 @@ bench-overload: ## two and three times what it can serve: does it bend? into the
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(BIN)/loadgen overload -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
 
-chaos: ## break everything once under load and check what is promised; SEED=n ONLY=F6 replays
-	@scripts/need redis-server
-	@cd deploy && SEED=$(SEED) ONLY=$(ONLY) go test -race -count=1 -timeout 20m -v -run TestChaos ./chaos
+chaos: ## break everything once under load and check what is promised; SEED=n ONLY=F6 replays, BUS=nats
+	@scripts/need redis-server $(filter-out redis,$(BUS:nats=nats-server))
+	@cd deploy && SEED=$(SEED) ONLY=$(ONLY) BUS=$(BUS) go test -race -count=1 -timeout 30m -v -run TestChaos ./chaos
 
-campaign: ## the same at full scale with three seeds, 20 minutes each; writes docs/reliability.md
+# Results are kept by seed in bin/campaign: runs of the same commit make one page.
+campaign: ## the same at full scale with three seeds, FOR=20m each, then the storm; writes docs/reliability.md
 	@scripts/need redis-server
-	@cd deploy && go run ./cmd/chaos -race=false -full -clients 2000 -rate 600 -for 20m -seeds $(SEEDS) -report ../docs/reliability.md
+	@cd deploy && go run ./cmd/chaos -race=false -full -clients $(CLIENTS) -rate $(RATE) -for $(FOR) -seeds $(SEEDS) -storm $(STORM) \
+	  $(if $(filter nats,$(BUS)),-nats) -results $(BIN)/campaign -report ../docs/reliability.md \
+	  -command 'make campaign SEEDS=$(SEEDS) FOR=$(FOR) CLIENTS=$(CLIENTS) RATE=$(RATE)$(if $(filter nats,$(BUS)), BUS=nats)'
 
 soak: ## the same for two hours with one seed
 	@scripts/need redis-server
-	@cd deploy && go run ./cmd/chaos -race=false -full -clients 2000 -rate 600 -for 2h -seeds $(SEED)
+	@cd deploy && go run ./cmd/chaos -race=false -full -clients $(CLIENTS) -rate $(RATE) -for 2h -seeds $(SEED)
 
 mutants: ## break the product on purpose, patch by patch: is each caught?
 	@scripts/need redis-server

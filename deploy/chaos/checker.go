@@ -31,6 +31,7 @@ type Verdict struct {
 	Invariant, Text string
 	Checked         int // how often there was something to hold it against
 	Violations      int
+	Late            int    // those of the Violations that are of time: something came too late
 	First           string // what was wrong first, with its line
 }
 
@@ -132,6 +133,9 @@ func (c *Checker) held(invariant string, ok bool, format string, args ...any) bo
 		return true
 	}
 	v.Violations++
+	if c.last.Timed {
+		v.Late++
+	}
 	if v.First == "" {
 		v.First = fmt.Sprintf(format, args...) + fmt.Sprintf(" (line %d: %s)", c.lines, c.line())
 	}

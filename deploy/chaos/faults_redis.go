@@ -35,7 +35,7 @@ func redisEverySecond(ctx context.Context, w *world) (string, after, error) {
 // startCareless starts Redis with appendfsync everysec: one that has lost something
 // must not say that it never does.
 func (w *world) startCareless(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	return w.Redis.StartWith(ctx, "--appendfsync", "everysec")
 }
@@ -171,14 +171,14 @@ func (w *world) cutOff(ctx context.Context, f Faults, d time.Duration) (string, 
 func repliesLost(ctx context.Context, w *world) (string, after, error) {
 	w.spoil(nil, Faults{DropReply: 0.01})
 	defer w.spoil(nil, Faults{})
-	return "every service", nil, sleep(ctx, w.last(8*time.Second, 30*time.Second))
+	return "every service", nil, sleep(ctx, w.last(8*time.Second, 4*time.Second, 30*time.Second))
 }
 
 func memoryFull(ctx context.Context, w *world) (string, after, error) {
 	if err := w.redis.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
 		return "", nil, err
 	}
-	err := sleep(ctx, w.last(5*time.Second, 20*time.Second))
+	err := sleep(ctx, w.last(5*time.Second, 5*time.Second, 20*time.Second))
 	return "Redis", nil, errors.Join(err, w.redis.ConfigSet(ctx, "maxmemory", "0").Err())
 }
 
@@ -217,7 +217,9 @@ func poison(ctx context.Context, w *world) (string, after, error) {
 			{"_watermill_message_uuid", "x", "e", ""},
 			{"_watermill_message_uuid", "", "e", "\xff\xff\xff\xff\xff\xff"},
 		} {
-			if err := w.redis.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: values}).Err(); err != nil {
+			// A topic that has gone meanwhile must not come back by this, to stay for ever.
+			err := w.redis.XAdd(ctx, &redis.XAddArgs{Stream: key, NoMkStream: true, Values: values}).Err()
+			if err != nil && !errors.Is(err, redis.Nil) {
 				return "", nil, fmt.Errorf("poison %s: %w", key, err)
 			}
 		}

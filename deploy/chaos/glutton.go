@@ -62,7 +62,7 @@ func (w *world) gluttons(ctx context.Context) error {
 			return err
 		}
 		w.measured("I11", fmt.Sprintf("bytes of heap of %s for %d clients that ask and do not read", e.Name, gluttons),
-			max(n-before[e.Name], 0), gluttons*slowClient+heapSlack)
+			max(n-before[e.Name], 0), gluttons*slowClient+int64(w.cfg.Patience)*heapSlack)
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func feed(ctx context.Context, edge string) *websocket.Conn {
 
 // heap is what a process has in its heap, after it has been cleaned up.
 func heap(ctx context.Context, p *cluster.Process) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Admin+"/debug/pprof/heap?gc=1", nil)
 	if err != nil {

@@ -62,6 +62,7 @@ type Line struct {
 	Since  *Since   `json:"since,omitempty"`
 	Code   string   `json:"code,omitempty"`
 	Excuse bool     `json:"excuse,omitempty"`
+	Timed  bool     `json:"timed,omitempty"` // a machine that is too busy may be why
 	Took   int64    `json:"took_ms,omitempty"`
 	Bound  int64    `json:"bound_ms,omitempty"`
 	Users  []string `json:"users,omitempty"`

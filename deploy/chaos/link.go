@@ -36,6 +36,7 @@ type link struct {
 	work   sync.WaitGroup
 
 	opened  time.Time
+	lastAsk time.Time
 	nextID  uint64
 	asks    map[uint64]protocol.Request // unanswered
 	asked   map[string]*Since           // what a join that is under way asked for
@@ -283,7 +284,7 @@ func (l *link) refused(f protocol.Frame, asked protocol.Request) {
 		u.record(l, Line{Kind: Refused, Room: asked.Room, CID: asked.CID, Code: string(f.Code)})
 		for _, p := range u.pending {
 			if p.cid == asked.CID && f.Code.Temporary() {
-				p.due = time.Now().Add(wait)
+				p.due = time.Now().Add(wait * time.Duration(min(p.tries, 10)))
 			}
 		}
 		if !f.Code.Temporary() {
@@ -332,7 +333,7 @@ func (l *link) ask(q protocol.Request) {
 	if err != nil { // nothing that we send cannot be encoded
 		panic(err)
 	}
-	l.asks[q.ID] = q
+	l.asks[q.ID], l.lastAsk = q, time.Now()
 	l.push(raw)
 }
 

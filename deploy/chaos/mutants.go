@@ -67,7 +67,7 @@ func Mutants(ctx context.Context, folder string, cfg Config) error {
 		return err
 	}
 	defer os.RemoveAll(whole)
-	if err := build(ctx, whole, "", services...); err != nil {
+	if err := build(ctx, whole, "", false, services...); err != nil {
 		return err
 	}
 	caught := 0
@@ -114,7 +114,7 @@ func (m mutant) hunt(ctx context.Context, whole string, cfg Config) (how string,
 			}
 		}
 	}
-	if err := build(ctx, dir, overlay, touched...); err != nil {
+	if err := build(ctx, dir, overlay, false, touched...); err != nil {
 		return "", err
 	}
 	for try := range uint64(tries) {
@@ -207,14 +207,15 @@ func (m mutant) overlay(ctx context.Context, dir string) (path string, touched [
 
 var services = []string{"ingress", "chat", "notifier"}
 
-// build builds services, with an overlay unless that is empty.
-func build(ctx context.Context, dir, overlay string, services ...string) error {
+// build builds services, with an overlay unless that is empty, and with the race
+// detector or without.
+func build(ctx context.Context, dir, overlay string, race bool, services ...string) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
 	for _, service := range services {
-		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-overlay="+overlay, "-o", dir+string(filepath.Separator), "./cmd/"+service)
+		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-overlay="+overlay, fmt.Sprintf("-race=%t", race), "-o", dir+string(filepath.Separator), "./cmd/"+service)
 		build.Dir = filepath.Join(root, "services", service)
 		build.Env = append(os.Environ(), "GOWORK=off")
 		if out, err := build.CombinedOutput(); err != nil {

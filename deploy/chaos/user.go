@@ -13,11 +13,6 @@ import (
 	"github.com/parley-chat/parley/services/ingress/protocol"
 )
 
-const (
-	mostWaiting = 3                // unanswered sends of a user
-	answerTime  = 12 * time.Second // an edge answers within 10 s; then the line is dead
-)
-
 // user is one session of a virtual user, over all its connections.
 type user struct {
 	load   *Load
@@ -133,7 +128,7 @@ func (u *user) talk(three bool) bool {
 	}
 	u.mu.Lock()
 	l := u.link
-	if l == nil || len(u.pending) >= mostWaiting {
+	if l == nil || len(u.pending) >= u.load.cfg.waiting() {
 		u.mu.Unlock()
 		return false
 	}
@@ -168,7 +163,7 @@ func (u *user) compose(l *link, room string) *pending {
 func (u *user) say(room string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.link == nil || u.silent.Load() || !u.link.joined[room] || !u.away[room].IsZero() || len(u.pending) >= 4*mostWaiting {
+	if u.link == nil || u.silent.Load() || !u.link.joined[room] || !u.away[room].IsZero() || len(u.pending) >= 4*u.load.cfg.waiting() {
 		return false
 	}
 	u.compose(u.link, room)
@@ -226,6 +221,7 @@ func (u *user) tick(now time.Time) {
 	if l == nil {
 		return
 	}
+	answerTime := u.load.cfg.answerTime()
 	for _, p := range u.pending {
 		switch {
 		case p.due.IsZero() && now.Sub(p.sent) > answerTime && now.Sub(l.opened) > answerTime:
@@ -242,6 +238,9 @@ func (u *user) tick(now time.Time) {
 		}
 	}
 	l.rejoin(now)
+	if !l.whole() && len(l.again) == 0 && now.Sub(l.opened) > answerTime && now.Sub(l.lastAsk) > answerTime {
+		l.cut() // a join is not answered
+	}
 }
 
 // wander leaves a room for a while.

@@ -23,25 +23,53 @@ const (
 
 // measured writes down how much something was, and may be at most.
 func (w *world) measured(invariant, what string, was, bound int64) {
-	if was > bound {
+	w.write(Line{Kind: Measured, Code: invariant, Text: what, Took: was, Bound: bound})
+}
+
+func (w *world) write(l Line) {
+	if l.Took > l.Bound {
 		w.broken.Store(true)
 	}
-	w.rec.Write(Line{Kind: Measured, Code: invariant, Text: what, Took: was, Bound: bound})
+	w.rec.Write(l)
+}
+
+// stopwatch measures something that may take so long.
+type stopwatch struct {
+	w       *world
+	bound   time.Duration
+	stalled time.Duration // at the beginning
+}
+
+// allow begins to measure what may take so long, or as many times that as the run
+// is patient.
+func (w *world) allow(bound time.Duration) stopwatch {
+	return stopwatch{w, time.Duration(w.cfg.Patience) * bound, w.load.Stalled()}
+}
+
+// allowed is the bound, and what the machine stood still meanwhile three times: a
+// lease that ran out has to be taken over, too.
+func (s stopwatch) allowed() time.Duration { return s.bound + 3*(s.w.load.Stalled()-s.stalled) }
+
+// took writes down how long it was.
+func (s stopwatch) took(invariant, what string, d time.Duration) {
+	s.w.write(Line{Kind: Measured, Timed: true, Code: invariant, Text: "ms until " + what, Took: d.Milliseconds(), Bound: s.allowed().Milliseconds()})
 }
 
 // red watches, during an outage of so long, that the processes say that they are
 // not ready. The returned function waits for them; an outage that is over sooner
-// than it has to be noticed is not watched.
+// than it has to be noticed, or hardly later on a machine that is shared, is not
+// watched.
 func (w *world) red(ctx context.Context, outage time.Duration, processes ...*cluster.Process) (wait func()) {
-	bound := min(time.Duration(w.cfg.Patience)*redTime, outage-time.Second)
-	if bound < redTime {
+	watch := w.allow(redTime)
+	watch.bound = min(watch.bound, outage-time.Second)
+	if watch.bound < redTime || w.cfg.Patience > 1 && watch.bound < 2*redTime {
 		return func() {}
 	}
 	var watching sync.WaitGroup
 	for _, p := range processes {
 		watching.Go(func() {
-			took := until(ctx, bound+500*time.Millisecond, func(ctx context.Context) bool { return !isReady(ctx, p) })
-			w.measured("I10", "ms until /readyz of "+p.Name+" is red", took.Milliseconds(), bound.Milliseconds())
+			took := until(ctx, watch.bound+500*time.Millisecond, func(ctx context.Context) bool { return !isReady(ctx, p) })
+			watch.took("I10", "/readyz of "+p.Name+" is red", took)
 		})
 	}
 	return watching.Wait
@@ -77,14 +105,14 @@ func until(ctx context.Context, atMost time.Duration, holds func(context.Context
 // gone measures how long the members of a crowd are still shown in any of the rooms
 // by an edge that runs.
 func (w *world) gone(ctx context.Context, what string, bound time.Duration, rooms ...string) {
-	bound *= time.Duration(w.cfg.Patience)
+	watch := w.allow(bound)
 	var r *reader
 	defer func() {
 		if r != nil {
 			r.conn.Cut()
 		}
 	}()
-	took := until(ctx, bound+time.Second, func(ctx context.Context) bool {
+	took := until(ctx, watch.bound+time.Second, func(ctx context.Context) bool {
 		if r == nil {
 			r = w.observer(ctx)
 		}
@@ -108,7 +136,7 @@ func (w *world) gone(ctx context.Context, what string, bound time.Duration, room
 	if len(rooms) > 0 {
 		what += " of " + rooms[0]
 	}
-	w.measured("I9", "ms until "+what, took.Milliseconds(), bound.Milliseconds())
+	watch.took("I9", what, took)
 }
 
 // observer is connected to an edge that runs; nil: there is none now.

@@ -30,6 +30,9 @@ type world struct {
 	rand    *rand.Rand
 	redis   *redis.Client // past the proxies
 	before  map[string]int
+	began   time.Time // when the load was there
+	rate    int       // messages/s now
+	slowed  bool      // it was lowered
 
 	spare     *cluster.Process // the Redis that was in use before the last failover; nil: there was none
 	failovers int
@@ -50,12 +53,12 @@ func newWorld(ctx context.Context, cfg Config) (*world, error) {
 	var err error
 	w.Cluster, err = cluster.New(cluster.Config{
 		Bin: cfg.Bin, Dir: cfg.Dir, NATS: cfg.NATS, Ingress: 2, Chat: 2, Notifiers: 2, Via: w.via,
-		Env: append(slices.Clone(settings), fmt.Sprintf("PARLEY_DRAIN=%s", min(time.Duration(cfg.Patience)*8*time.Second, 20*time.Second))),
+		Env: append(slices.Clone(settings), fmt.Sprintf("PARLEY_DRAIN=%s", min(time.Duration(cfg.Patience)*8*time.Second, 12*time.Second))),
 	})
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	starting, cancel := context.WithTimeout(ctx, 60*time.Second)
+	starting, cancel := context.WithTimeout(ctx, time.Duration(cfg.Patience)*time.Minute)
 	defer cancel()
 	if err := w.Start(starting); err != nil {
 		return nil, errors.Join(err, w.close())
@@ -64,9 +67,14 @@ func newWorld(ctx context.Context, cfg Config) (*world, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	o.MaxRetries = 5
-	w.redis = redis.NewClient(o)
+	w.redis = patientRedis(o)
 	return w, nil
+}
+
+// patientRedis is a client that a machine that stands still for a while does not fail.
+func patientRedis(o *redis.Options) *redis.Client {
+	o.MaxRetries, o.DialTimeout, o.ReadTimeout, o.WriteTimeout = 5, time.Minute, time.Minute, time.Minute
+	return redis.NewClient(o)
 }
 
 func (w *world) via(service, broker string) (string, error) {
@@ -97,18 +105,35 @@ func (w *world) begin(ctx context.Context) (err error) {
 	for _, e := range w.Edges {
 		edges = append(edges, e.URL)
 	}
-	w.load, err = StartLoad(LoadConfig{Edges: edges, Clients: w.cfg.Clients, Rooms: w.cfg.Rooms, Rate: w.cfg.Rate, Seed: w.cfg.Seed, Recorder: w.rec})
+	w.load, err = StartLoad(LoadConfig{Edges: edges, Clients: w.cfg.Clients, Rooms: w.cfg.Rooms, Rate: w.cfg.Rate, Seed: w.cfg.Seed, Patience: w.cfg.Patience, Recorder: w.rec})
 	if err != nil {
 		return err
 	}
-	ready, cancel := context.WithTimeout(ctx, time.Minute)
+	ready, cancel := context.WithTimeout(ctx, time.Duration(w.cfg.Patience)*time.Minute)
 	defer cancel()
-	return w.load.Ready(ready)
+	err = w.load.Ready(ready)
+	w.began, w.rate = time.Now(), w.cfg.Rate
+	return err
+}
+
+// repair takes back whatever a fault that failed may have left: everything runs,
+// nothing is in the way, and Redis has its settings.
+func (w *world) repair(ctx context.Context) error {
+	w.spoil(nil, Faults{})
+	var ended []*cluster.Process
+	for _, p := range w.All() {
+		_ = p.Resume() // os.ErrProcessDone: it is started below
+		if !p.Running() {
+			ended = append(ended, p)
+		}
+	}
+	return errors.Join(startAll(ctx, ended),
+		w.redis.ConfigSet(ctx, "maxmemory", "0").Err(), w.redis.ConfigSet(ctx, "appendfsync", "always").Err())
 }
 
 // shared waits until every partition is owned, and fairly.
 func (w *world) shared(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(w.cfg.Patience)*30*time.Second)
 	defer cancel()
 	for _, kind := range [][]*cluster.Process{w.Chats, w.Notifiers} {
 		for _, p := range kind {
@@ -131,7 +156,7 @@ func (w *world) close() error {
 	if w.load != nil {
 		w.load.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(w.cfg.Patience)*30*time.Second)
 	defer cancel()
 	var err error
 	if w.Cluster != nil {
@@ -142,7 +167,7 @@ func (w *world) close() error {
 	}
 	w.later.Wait()
 	if w.spare != nil {
-		err = errors.Join(err, w.spare.Stop(ctx))
+		w.spare.Kill()
 	}
 	if w.redis != nil {
 		err = errors.Join(err, w.redis.Close())
@@ -179,8 +204,8 @@ func (w *world) owned(ctx context.Context, p *cluster.Process) (string, error) {
 	switch p.Kind {
 	case "ingress":
 		n := w.load.On(p.URL)
-		if n == 0 {
-			return "", fmt.Errorf("%s has no clients", p.Name)
+		if n <= len(w.load.all())/10 {
+			return "", fmt.Errorf("%s has hardly any clients: %d", p.Name, n)
 		}
 		return fmt.Sprintf("%s with %d clients", p.Name, n), nil
 	case "chat", "notifier":
@@ -200,7 +225,7 @@ func (w *world) owned(ctx context.Context, p *cluster.Process) (string, error) {
 func (w *world) victim(ctx context.Context, of []*cluster.Process) (*cluster.Process, string, error) {
 	first := w.rand.IntN(len(of))
 	var err error
-	for range 100 {
+	for range 150 * w.cfg.Patience {
 		for i := range of {
 			p := of[(first+i)%len(of)]
 			var what string
@@ -227,7 +252,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // metrics reads the numbers of a process's /metrics whose names begin so.
 func metrics(ctx context.Context, p *cluster.Process, name string) (map[string]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Admin+"/metrics", nil)
 	if err != nil {
