@@ -118,6 +118,8 @@ func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exi
 
 	adminCtx, stopAdmin := context.WithCancel(context.Background())
 	adminEnded := make(chan error, 1)
+	var memory sync.WaitGroup
+	memory.Go(func() { giveBack(adminCtx) })
 	go func() {
 		err := p.Admin.Run(adminCtx)
 		if err != nil {
@@ -133,6 +135,7 @@ func execute(prog Program, cfg Config, src Source, signals <-chan os.Signal, exi
 		p.Log.Warn("traces", "err", bad)
 	}
 	stopAdmin()
+	memory.Wait()
 	if err = errors.Join(err, <-adminEnded); err != nil {
 		return complain(src, prog, err)
 	}
