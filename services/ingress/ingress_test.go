@@ -224,6 +224,32 @@ func TestEpochChange(t *testing.T) {
 	}
 }
 
+// TestOldAnswersResetNothing: a notifier that takes a partition over says again what its
+// predecessor has said, syncs among it. They show heads below ours, or an epoch that is over.
+func TestOldAnswersResetNothing(t *testing.T) {
+	e := start(t)
+	alice := e.user("alice")
+	alice.join("r")
+	alice.send("r", 5)
+	e.others.lose("r", "e2", 3)
+	alice.hear("reset")
+	alice.send("r", 3)
+	alice.room(6)
+	e.others.mu.Lock()
+	for _, old := range []event.RoomHead{{Epoch: "e1", Head: 5}, {Epoch: "e2", Head: 4}} {
+		old.Room, old.Floor = "r", 1
+		for range 3 {
+			e.others.tell(e.service.nodeID(), event.Delivery{Synced: &event.RoomsSynced{
+				Partition: event.PartitionOf("r", 2), Heads: []event.RoomHead{old}}})
+		}
+	}
+	e.others.mu.Unlock()
+	alice.say(`{"type":"send","room":"r","cid":"n","body":1}`)
+	if got := alice.room(7); got != "7" {
+		t.Errorf("after old answers: %q", got)
+	}
+}
+
 func TestLostDeliveriesAreFoundBySync(t *testing.T) {
 	e := start(t)
 	alice := e.user("alice")

@@ -18,9 +18,9 @@ type room struct {
 	subs    []*subscription
 	waiting []*subscription // need a page
 	fetch   fetch
-	counted int  // bytes of log that the hub counts
-	behind  int  // syncs in a row that showed a head below ours
-	gone    bool // removed from the hub: nobody may be added
+	counted int    // bytes of log that the hub counts
+	past    string // the epoch before the log's
+	gone    bool   // removed from the hub: nobody may be added
 
 	used int64 // when an entry came or was asked for last, Unix s; guarded by mu
 }
@@ -79,22 +79,18 @@ func (r *room) posted(epoch event.Epoch, e ring.Entry, w *wakes) (foreign bool) 
 	return false
 }
 
-// synced takes the room's true head.
+// synced takes the room's head, or tells to ask again where the answer is older than what
+// we have: a page ran ahead of it, or a new notifier says it once more. Whether the log has
+// lost its tail is for chat to say, which sees our head in the next sync.
 func (r *room) synced(h event.RoomHead, w *wakes) (again bool) {
 	r.mu.Lock()
-	switch {
-	case r.gone || h.Epoch == "":
-	case string(h.Epoch) != r.log.Epoch():
+	switch epoch := string(h.Epoch); {
+	case r.gone || epoch == "":
+	case epoch == r.past, epoch == r.log.Epoch() && h.Head < r.log.Head():
+		again = true
+	case epoch != r.log.Epoch():
 		r.reset(h, w)
-	case h.Head < r.log.Head():
-		// A page may have run ahead of the answer. Only when that shows twice is it a
-		// log that lost its tail unheard.
-		if r.behind++; r.behind > 1 {
-			r.reset(h, w)
-		}
-		again = r.behind > 0
 	default:
-		r.behind = 0
 		r.log.Heard(h.Head)
 	}
 	ask := r.nextFetch()
@@ -103,10 +99,10 @@ func (r *room) synced(h event.RoomHead, w *wakes) (again bool) {
 	return again
 }
 
-// reset goes on under another epoch or head; every cursor is told. r.mu is held.
+// reset goes on under another epoch; every cursor is told. r.mu is held.
 func (r *room) reset(h event.RoomHead, w *wakes) {
+	r.past = r.log.Epoch()
 	r.log.Reset(string(h.Epoch), h.Head)
-	r.behind = 0
 	r.fetch.number = 0
 	for _, sub := range r.subs {
 		r.log.Void(&sub.cursor)
