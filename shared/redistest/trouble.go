@@ -75,10 +75,11 @@ func (s *Server) await(what string, fits func(error) bool) {
 		if fits(err) && err != nil {
 			return
 		}
-		if read := client.Get(ctx, "{redistest}").Err(); err == nil || read != nil {
+		// No value is an answer, too: perhaps no write of ours has been taken yet.
+		if read := client.Get(ctx, "{redistest}").Err(); read != nil && !errors.Is(read, redis.Nil) {
 			err = read
 		}
-		if fits(err) || errors.Is(err, redis.Nil) && fits(nil) {
+		if fits(err) {
 			return
 		}
 		select {
