@@ -19,7 +19,8 @@ type Backend interface {
 	// the messages, does not retry on its own (a retry after a lost reply is a
 	// duplicate), and honours the deadline of the messages' context. Its order is the
 	// order of calls of one goroutine. Publishing to a topic that is missing makes it,
-	// or fails. A message's UUID is equal in all tries of one publish.
+	// or fails; it fails where the message's context is [OnlyIfThere]. A message's UUID is
+	// equal in all tries of one publish.
 	Publisher() message.Publisher
 	// Subscriber opens a subscriber for one subscription of the group, with a
 	// client of its own: Close closes it. Its Subscribe delivers first, in order,
@@ -85,6 +86,12 @@ type Lease struct {
 	Held       bool
 	Generation uint64 // of the present holding, if Held
 }
+
+type onlyIfThere struct{}
+
+// OnlyIfThere tells whether a message must not make its topic: its reader makes that, and who
+// drops it when the reader is gone would not know that there is another one.
+func OnlyIfThere(ctx context.Context) bool { return ctx.Value(onlyIfThere{}) != nil }
 
 // MetaMalformed marks, in a message's metadata, an entry that is not one of ours;
 // its value says why.

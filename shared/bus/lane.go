@@ -13,7 +13,7 @@ type lane struct {
 	w       *Writer
 	topic   string
 	groups  []string
-	keyed   bool // a partition: lives for ever, so it is made when missing
+	keyed   bool // a partition: lives for ever, so it is made when missing; any other is its reader's to make
 	life    string
 	full    chan struct{} // a whole batch waits
 	watched *watched
@@ -233,6 +233,9 @@ func (l *lane) try(ctx context.Context, b *batch) error {
 			return err
 		}
 		bus.ensured.Store(l.topic, nil)
+	}
+	if !l.keyed {
+		ctx = context.WithValue(ctx, onlyIfThere{}, true)
 	}
 	msg := b.message(b.payload)
 	msg.SetContext(ctx)

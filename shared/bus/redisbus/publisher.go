@@ -1,12 +1,17 @@
 package redisbus
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/shared/bus"
 )
 
 // publisher gives the driver's publisher our keys and our errors. There is no MAXLEN: it
@@ -18,7 +23,7 @@ type publisher struct {
 
 func newPublisher(b *Backend) (*publisher, error) {
 	driver, err := redisstream.NewPublisher(
-		redisstream.PublisherConfig{Client: b.client, Marshaller: envelope{}}, driverLogger(b.logger))
+		redisstream.PublisherConfig{Client: careful{b.client}, Marshaller: envelope{}}, driverLogger(b.logger))
 	if err != nil {
 		return nil, fmt.Errorf("make the driver's publisher: %w", err)
 	}
@@ -34,7 +39,25 @@ func (p *publisher) Publish(topic string, messages ...*message.Message) error {
 	if err := p.backend.ready(messages[0].Context()); err != nil {
 		return err
 	}
-	return unavailable("publish to "+topic, p.driver.Publish(p.backend.topicKey(topic), messages...))
+	err := p.driver.Publish(p.backend.topicKey(topic), messages...)
+	if errors.Is(err, redis.Nil) {
+		return fmt.Errorf("publish to %s: there is no such topic (now): %w", topic, bus.ErrUnavailable)
+	}
+	return unavailable("publish to "+topic, err)
+}
+
+// careful is the client for the driver's publisher, which always lets XADD make the stream. A stream
+// that is made anew after its end has no expiry, and stays for ever.
+type careful struct{ redis.UniversalClient }
+
+// XAdd answers redis.Nil where the stream should be there and is not.
+func (c careful) XAdd(ctx context.Context, a *redis.XAddArgs) *redis.StringCmd {
+	if bus.OnlyIfThere(ctx) {
+		existing := *a
+		existing.NoMkStream = true
+		a = &existing
+	}
+	return c.UniversalClient.XAdd(ctx, a)
 }
 
 // Close does nothing: see [Backend.Publisher].
