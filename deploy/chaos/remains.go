@@ -13,6 +13,9 @@ import (
 // goneTime is until nothing is left of clients that are gone.
 const goneTime = 30 * time.Second
 
+// saidAfter is when whoever watches a run is told what it waits for.
+const saidAfter = 10 * time.Second
+
 // lookForRemains waits until nothing is left of the load, and tells what is.
 func (w *world) lookForRemains(ctx context.Context, poisoned bool) {
 	looks := []struct {
@@ -31,8 +34,12 @@ func (w *world) lookForRemains(ctx context.Context, poisoned bool) {
 func (w *world) untilNothing(ctx context.Context, look func(context.Context) (string, error)) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(w.cfg.Patience)*goneTime)
 	defer cancel()
-	last := ""
+	last, began, said := "", time.Now(), false
 	for {
+		if last != "" && !said && time.Since(began) > saidAfter {
+			said = true
+			w.cfg.Logf("still there: %s", last)
+		}
 		found, err := look(ctx)
 		switch {
 		case err == nil && found == "":
