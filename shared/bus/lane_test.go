@@ -50,7 +50,7 @@ func (s *slowBroker) Publish(_ string, messages ...*message.Message) error {
 }
 
 func withWriter(t *testing.T, s *slowBroker, repeat bool, do func(*Writer, Topic[int])) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		b, err := New(s, Config{Partitions: 1, Name: "x"})
 		if err != nil {
 			t.Fatal(err)

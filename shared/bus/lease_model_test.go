@@ -349,7 +349,7 @@ func TestLeasesProperty(t *testing.T) {
 		deeds := rapid.SliceOfN(draw, 0, 12).Draw(rt, "deeds")
 		dies := rapid.IntRange(0, 5).Draw(rt, "dies")
 		wrong := ""
-		synctest.Test(t, func(*testing.T) { wrong = live(partitions, first, deeds, dies) })
+		bubble(t, func(*testing.T) { wrong = live(partitions, first, deeds, dies) })
 		if wrong != "" {
 			rt.Fatal(wrong)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 func TestHolding(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		b := &Bus{started: time.Now(), cfg: Config{LeaseTTL: 6 * time.Second}}
 		h, ctx := b.hold(context.Background(), "l", Partition{}, b.clock())
 		defer h.end()
