@@ -73,6 +73,7 @@ var together = map[string]func(*testing.T, *world){
 	"FailedPublish":   testFailedPublish,
 	"HighWater":       testHighWater,
 	"Read":            testRead,
+	"LateForDropped":  testLateForADroppedTopic,
 	"Announce":        testAnnounce,
 	"OtherPartitions": testOtherPartitions,
 	"Health":          testHealth,

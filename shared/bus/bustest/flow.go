@@ -198,6 +198,36 @@ func testRead(t *testing.T, w *world) {
 	}
 }
 
+// testLateForADroppedTopic: what is still published to the topic of a reader that is gone does not
+// bring it back, for nobody would drop it a second time. When the reader makes it anew, what waits arrives.
+func testLateForADroppedTopic(t *testing.T, w *world) {
+	b := w.replica(func(_ *bus.Backend, c *bus.Config) { c.PublishTimeout = patience })
+	writer, topic := b.Writer("notifier-00", 7, false), w.single()
+	depth := func() int64 {
+		d, err := b.backend.Depth(within(t), topic.Name, topic.Groups[0])
+		must(t, err)
+		return d.Messages
+	}
+	must(t, b.backend.EnsureTopic(within(t), topic.Name, topic.Groups, time.Minute))
+	must(t, bus.Publish(within(t), writer, topic, said{Key: "k", N: 1}))
+	must(t, b.Drop(within(t), topic.Name))
+	result := make(chan error, 1)
+	must(t, bus.Enqueue(writer, topic, func(err error) { result <- err }, said{Key: "k", N: 2}))
+	hurried, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := bus.Publish(hurried, writer, topic, said{Key: "k", N: 3}); !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("publish to a topic that is gone: %v, want ErrUnavailable", err)
+	}
+	if n := depth(); n > 0 {
+		t.Fatalf("the dropped topic is there again with %d messages", n)
+	}
+	must(t, b.backend.EnsureTopic(within(t), topic.Name, topic.Groups, time.Minute))
+	must(t, <-result)
+	if depth() == 0 {
+		t.Error("the new topic has nothing of what waited")
+	}
+}
+
 func testAnnounce(t *testing.T, w *world) {
 	b := w.replica()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -47,12 +47,15 @@ func (publisher) Close() error { return nil }
 
 // Publish keeps the messages' payloads: they must not be changed afterwards.
 func (p publisher) Publish(name string, messages ...*message.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
 	for _, msg := range messages {
 		if err := msg.Context().Err(); err != nil {
 			return fmt.Errorf("publish to %s: %w: %w", name, bus.ErrUnavailable, err)
 		}
 	}
-	t, err := p.b.topic(name)
+	t, err := p.b.topic(name, !bus.OnlyIfThere(messages[0].Context()))
 	if err != nil {
 		return err
 	}
@@ -62,7 +65,7 @@ func (p publisher) Publish(name string, messages ...*message.Message) error {
 
 // EnsureTopic makes the topic and its groups.
 func (b *Backend) EnsureTopic(_ context.Context, name string, groups []string, ttl time.Duration) error {
-	t, err := b.topic(name)
+	t, err := b.topic(name, true)
 	if err != nil {
 		return err
 	}
@@ -131,14 +134,17 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// topic finds the topic or makes it.
-func (b *Backend) topic(name string) (*topic, error) {
+// topic finds the topic, or makes it where it may.
+func (b *Backend) topic(name string, makes bool) (*topic, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return nil, fmt.Errorf("topic %s: the in-memory bus is closed: %w", name, bus.ErrUnavailable)
 	}
 	t := b.topics[name]
+	if t == nil && !makes {
+		return nil, fmt.Errorf("topic %s is not there: %w", name, bus.ErrUnavailable)
+	}
 	if t == nil {
 		t = newTopic()
 		b.topics[name] = t

@@ -35,7 +35,7 @@ func (s *subscriber) Subscribe(ctx context.Context, name string) (<-chan *messag
 		return nil, fmt.Errorf("subscribe to %s: %w: the subscriber is closed", name, bus.ErrUnavailable)
 	default:
 	}
-	t, err := s.b.topic(name)
+	t, err := s.b.topic(name, true)
 	if err != nil {
 		return nil, err
 	}

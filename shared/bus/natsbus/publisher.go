@@ -8,6 +8,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parley-chat/parley/shared/bus"
 )
 
 // publisher publishes on the backend's connection. It is safe for concurrent use.
@@ -35,6 +37,9 @@ func (p *publisher) publish(topic string, msg *message.Message) error {
 	m := &nats.Msg{Subject: b.subject(topic), Data: pack(msg)}
 	identify(m, msg.UUID)
 	err := p.send(ctx, m)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) && bus.OnlyIfThere(ctx) {
+		return fmt.Errorf("there is no such topic: %w: %w", bus.ErrUnavailable, err)
+	}
 	for errors.Is(err, jetstream.ErrNoStreamResponse) { // so nothing was stored
 		if _, err := b.ensure(ctx, topic); err != nil {
 			return err
