@@ -163,7 +163,7 @@ func (w *projector) answer(ctx context.Context, finds []find) {
 // user alone.
 func (p *partition) found(f find, sessions []presence.Session) *event.UserFound {
 	out := &event.UserFound{User: f.user}
-	for _, s := range sessions {
+	for _, s := range p.state.Known(f.user, sessions) {
 		if !p.state.Live(s.Node) {
 			continue
 		}

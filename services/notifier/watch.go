@@ -11,8 +11,8 @@ import (
 const (
 	lookEvery   = time.Second
 	lookTimeout = 2 * time.Second
-	// dropEvery and dropFor: a publish that was under way makes the topic of a
-	// dead node anew, so it is dropped again for a while.
+	// dropEvery and dropFor: a node that was cut off may be back just long enough to
+	// make its topic anew, so it is dropped again for a while.
 	dropEvery = 15 * time.Second
 	dropFor   = 10 * time.Minute
 )

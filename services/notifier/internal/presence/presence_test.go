@@ -380,6 +380,18 @@ func TestUsers(t *testing.T) {
 	s.want()
 	s.pass(11*time.Second, "a", "b")
 	dirty("s2@b/2 s4@b/1 ann")
+	open("a s5/1 bob")
+	dirty("s5@a/1 bob")
+	shown := []Session{{SessionRow: event.SessionRow{Who: who("a s0/1 bob")}}, {SessionRow: event.SessionRow{Who: who("a s5/1 bob")}}}
+	if known := s.p.Known("bob", shown); len(known) != 1 || known[0].Session != "s5" {
+		t.Fatalf("of s0 and s5 %v are known, want s5", known)
+	}
+	dirty("s5@a/1 bob") // the registry shows one too many
+	if known := s.p.Known("bob", shown[1:]); len(known) != 1 {
+		t.Fatalf("of s5 %v are known", known)
+	}
+	s.p.Closed(s.now, who("a s5/1 bob"), true)
+	dirty("bob")
 	s.pass(8*time.Second, "a") // b dies
 	dirty("ann")
 	if got := s.p.Stats(); got.Sessions != 0 {

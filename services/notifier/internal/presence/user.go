@@ -126,6 +126,21 @@ func (p *Partition) Redo(users []User) {
 	}
 }
 
+// Known leaves out what the registry shows of a user and is not so: an owner before
+// may have died between hearing that a session ended and writing it. Such a user is
+// written again. Before the rebuild is over nobody can tell.
+func (p *Partition) Known(id event.UserID, shown []Session) []Session {
+	if !p.rebuilt {
+		return shown
+	}
+	u := p.users[id]
+	known := slices.DeleteFunc(slices.Clone(shown), func(s Session) bool { return u == nil || u.index(s.Session) < 0 })
+	if len(known) < len(shown) {
+		p.dirty[id] = struct{}{}
+	}
+	return known
+}
+
 // Sessions counts the sessions per node whose users lie in this partition.
 func (p *Partition) Sessions() map[event.NodeID]int {
 	counts := map[event.NodeID]int{}
