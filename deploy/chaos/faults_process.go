@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -171,7 +172,7 @@ func rollingDeploy(ctx context.Context, w *world) (string, after, error) {
 			w.measured("I5", "partitions that are read by one that has given them up"+how, int64(n), 0)
 		}()
 	}
-	for range rounds {
+	for round := range rounds {
 		for _, p := range w.Services() {
 			stayed, stalled := w.rec.Code(restarted), w.load.Stalled()
 			stopping, cancel := context.WithTimeout(ctx, time.Duration(w.cfg.Patience)*30*time.Second)
@@ -185,12 +186,34 @@ func rollingDeploy(ctx context.Context, w *world) (string, after, error) {
 				text = fmt.Sprintf("%s ended with %d clients that it had not moved to another edge", p.Name, n)
 			}
 			w.rec.Write(Line{Kind: Looked, Code: "I11", Timed: true, Text: text})
-			if err := startAll(ctx, []*cluster.Process{p}); err != nil {
+			back := func() error { return startAll(ctx, []*cluster.Process{p}) }
+			if round == 0 { // later on each is back before another one has noticed
+				back = func() error {
+					return errors.Join(w.takenOver(ctx, p), startAll(ctx, []*cluster.Process{p}), w.shared(ctx))
+				}
+			}
+			if err := back(); err != nil {
 				return "", nil, err
 			}
 		}
 	}
 	return "every service", nil, nil
+}
+
+// takenOver waits until the other services of its kind have what a process had that has ended,
+// so that they have something to hand over when it is back.
+func (w *world) takenOver(ctx context.Context, p *cluster.Process) error {
+	for _, kind := range [][]*cluster.Process{w.Chats, w.Notifiers} {
+		if len(kind) != 2 || !slices.Contains(kind, p) {
+			continue
+		}
+		for _, other := range kind {
+			if other != p {
+				return w.ownsAll(ctx, other)
+			}
+		}
+	}
+	return nil
 }
 
 // zombie stops a process for longer than its lease holds, and lets it go on: what
