@@ -66,7 +66,7 @@ build: ## every program, to bin/
 	done
 	@ls $(BIN)
 
-test: ## all suites but chaos, each with its time; some: make test SUITES="units bus"; e2e on one broker: SUITES=e2e BROKER=nats
+test: ## all suites, each with its time; some: make test SUITES="units bus"; e2e on one broker: SUITES=e2e BROKER=nats
 	@scripts/need
 	@scripts/test $(SUITES)
 
