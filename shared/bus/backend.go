@@ -19,8 +19,8 @@ type Backend interface {
 	// the messages, does not retry on its own (a retry after a lost reply is a
 	// duplicate), and honours the deadline of the messages' context. Its order is the
 	// order of calls of one goroutine. Publishing to a topic that is missing makes it,
-	// or fails; it fails where the message's context is [OnlyIfThere]. A message's UUID is
-	// equal in all tries of one publish.
+	// or fails; where the message's context is [OnlyIfThere] it fails with [ErrNoTopic]. A
+	// message's UUID is equal in all tries of one publish.
 	Publisher() message.Publisher
 	// Subscriber opens a subscriber for one subscription of the group, with a
 	// client of its own: Close closes it. Its Subscribe delivers first, in order,

@@ -9,6 +9,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -45,6 +46,9 @@ type Consumer[E any] interface {
 // ErrUnavailable: the broker did not take it in time, or the buffer before it is
 // full. Whether it was taken is unknown.
 var ErrUnavailable = errors.New("bus unavailable")
+
+// ErrNoTopic is an ErrUnavailable: the topic is not there, and not the publisher's to make.
+var ErrNoTopic = fmt.Errorf("%w: there is no such topic", ErrUnavailable)
 
 // ErrOverloaded is an ErrUnavailable: the topic's unread bytes are over its
 // high-water mark, or the buffer before the broker is full. Nothing was sent.

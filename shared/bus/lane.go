@@ -215,10 +215,14 @@ func (l *lane) publish(b *batch) error {
 			return nil
 		}
 		m.publishErrors.WithLabelValues(label(l.topic)).Inc()
-		if b.count > 0 {
-			wait.sleep(ctx)
+		var enough <-chan struct{} // whoever waits for the writer's end does not for a reader that is gone
+		if errors.Is(err, ErrNoTopic) {
+			enough = l.w.ending
 		}
-		if b.count == 0 || ctx.Err() != nil {
+		if b.count > 0 {
+			wait.sleep(ctx, enough)
+		}
+		if b.count == 0 || ctx.Err() != nil || closed(enough) {
 			return unavailable(fmt.Errorf("publish to %s: %w", l.topic, err))
 		}
 	}
@@ -244,6 +248,15 @@ func (l *lane) try(ctx context.Context, b *batch) error {
 		bus.ensured.Delete(l.topic) // the broker may have come back empty
 	}
 	return err
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func unavailable(err error) error {

@@ -16,8 +16,8 @@ var errLeaseLost = errors.New("lease lost")
 type holding struct {
 	bus       *Bus
 	partition Partition
-	lease     string
-	until     atomic.Int64 // by the bus's clock
+	until     atomic.Int64    // by the bus's clock
+	ctx       context.Context // ends when the lease is lost
 	lost      context.CancelCauseFunc
 	timer     *time.Timer
 
@@ -26,12 +26,12 @@ type holding struct {
 }
 
 // hold begins a holding; its context ends when the lease is lost.
-func (b *Bus) hold(ctx context.Context, lease string, p Partition, asked time.Duration) (*holding, context.Context) {
-	h := &holding{bus: b, partition: p, lease: lease, stop: make(chan struct{})}
-	ctx, h.lost = context.WithCancelCause(context.WithoutCancel(ctx))
+func (b *Bus) hold(ctx context.Context, p Partition, asked time.Duration) (*holding, context.Context) {
+	h := &holding{bus: b, partition: p, stop: make(chan struct{})}
+	h.ctx, h.lost = context.WithCancelCause(context.WithoutCancel(ctx))
 	h.timer = time.AfterFunc(time.Hour, func() { h.valid() })
 	h.renewed(asked)
-	return h, ctx
+	return h, h.ctx
 }
 
 // renewed tells that a call begun at asked was answered with yes. What has run out
@@ -57,14 +57,10 @@ func (h *holding) valid() bool {
 
 func (h *holding) giveUp() { h.stopOnce.Do(func() { close(h.stop) }) }
 
-func (h *holding) stopping() bool {
-	select {
-	case <-h.stop:
-		return true
-	default:
-		return false
-	}
-}
+func (h *holding) stopping() bool { return closed(h.stop) }
+
+// kept tells whether it goes on: it is neither given up nor lost.
+func (h *holding) kept() bool { return !h.stopping() && h.valid() && h.ctx.Err() == nil }
 
 // end frees what the holding holds in this process.
 func (h *holding) end() {

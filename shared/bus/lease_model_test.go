@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,41 @@ type leaseBroker struct {
 	leases     map[string]brokerLease
 	members    map[string]time.Time // until when
 	generation uint64
+	frozen     chan struct{} // what is asked is done when it is closed; nil: at once
+}
+
+func newLeaseBroker() *leaseBroker {
+	return &leaseBroker{leases: map[string]brokerLease{}, members: map[string]time.Time{}}
+}
+
+// freeze has what is asked wait, until the returned function is called.
+func (b *leaseBroker) freeze() (thaw func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.frozen = make(chan struct{})
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		close(b.frozen)
+		b.frozen = nil
+	}
+}
+
+func (b *leaseBroker) await() {
+	b.mu.Lock()
+	frozen := b.frozen
+	b.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+}
+
+// forget is what a broker does that comes back empty.
+func (b *leaseBroker) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.leases)
+	clear(b.members)
 }
 
 type brokerLease struct {
@@ -96,6 +132,7 @@ func across[R any](ctx context.Context, w *wire, do func() R) (R, error) {
 	if there < lost {
 		go func() {
 			time.Sleep(there)
+			w.broker.await()
 			r := do()
 			if back < lost {
 				time.Sleep(back)
@@ -159,6 +196,7 @@ type group struct {
 	broker     *leaseBroker
 	partitions int
 	started    int
+	closing    time.Duration // how long a partition takes to be closed
 
 	mu       sync.Mutex
 	replicas []*replica     // changed by the test alone
@@ -240,6 +278,7 @@ type tenancy struct {
 func (tenancy) consume(context.Context, []piecework) error { return nil }
 func (tenancy) missed(context.Context, string)             {}
 func (c tenancy) close() {
+	time.Sleep(c.g.closing)
 	c.g.mu.Lock()
 	defer c.g.mu.Unlock()
 	delete(c.r.opened, c.number)
@@ -357,8 +396,7 @@ func TestLeasesProperty(t *testing.T) {
 }
 
 func live(partitions, first int, deeds []deed, dies int) string {
-	g := &group{broker: &leaseBroker{leases: map[string]brokerLease{}, members: map[string]time.Time{}},
-		partitions: partitions, newest: map[int]uint64{}}
+	g := &group{broker: newLeaseBroker(), partitions: partitions, newest: map[int]uint64{}}
 	for range first {
 		g.do(deed{What: "join"})
 	}
@@ -386,4 +424,42 @@ func live(partitions, first int, deeds []deed, dies int) string {
 	}
 	time.Sleep(time.Minute) // what is still on its way arrives
 	return g.failed()
+}
+
+// TestLeasesAfterTrouble: when the broker is back, everything is soon read and shared again: leases that
+// it granted when nobody waited for the answer any more, and partitions that are still being closed, are
+// in nobody's way. A broker that forgets leases grants them twice: there generations have to do.
+func TestLeasesAfterTrouble(t *testing.T) {
+	for what, trouble := range map[string]func(*leaseBroker){
+		"the broker stands still for longer than leases hold": func(b *leaseBroker) {
+			thaw := b.freeze()
+			time.Sleep(3 * LeaseTTL / 2)
+			thaw()
+		},
+		"the broker forgets everything": (*leaseBroker).forget,
+	} {
+		t.Run(what, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				g := &group{broker: newLeaseBroker(), partitions: 8, newest: map[int]uint64{}, closing: LeaseTTL / 2}
+				g.do(deed{What: "join"})
+				g.do(deed{What: "join"})
+				g.rest()
+				for range 5 {
+					trouble(g.broker)
+					time.Sleep(2*time.Second + LeaseTTL/6)
+					if why := g.shared(nil); why != "" {
+						t.Error(why)
+					}
+					g.rest()
+				}
+				for len(g.replicas) > 0 {
+					g.end(0)
+				}
+				time.Sleep(time.Minute)
+				if why := g.failed(); why != "" && !strings.Contains(why, "believes in") {
+					t.Error(why)
+				}
+			})
+		})
+	}
 }

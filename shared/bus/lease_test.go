@@ -11,7 +11,7 @@ import (
 func TestHolding(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := &Bus{started: time.Now(), cfg: Config{LeaseTTL: 6 * time.Second}}
-		h, ctx := b.hold(context.Background(), "l", Partition{}, b.clock())
+		h, ctx := b.hold(context.Background(), Partition{}, b.clock())
 		defer h.end()
 		time.Sleep(4 * time.Second)
 		h.renewed(b.clock() - time.Second) // the call took a second
@@ -35,7 +35,7 @@ func TestHolding(t *testing.T) {
 // not run, and nothing is valid all the same.
 func TestHoldingAfterStop(t *testing.T) {
 	b := &Bus{started: time.Now().Add(-time.Minute), cfg: Config{LeaseTTL: 6 * time.Second}}
-	h, ctx := b.hold(context.Background(), "l", Partition{}, b.clock())
+	h, ctx := b.hold(context.Background(), Partition{}, b.clock())
 	defer h.end()
 	h.timer.Stop()
 	b.started = b.started.Add(-5 * time.Second)

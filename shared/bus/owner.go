@@ -20,7 +20,8 @@ type owner struct {
 
 	owned     map[int]*holding
 	ended     chan *holding
-	used      map[int]uint64 // the generation last used, by partition
+	used      map[int]uint64   // the generation last used, by partition
+	unsure    map[int]struct{} // asked for, without an answer
 	announced time.Duration
 	renewed   time.Duration
 	stopping  bool
@@ -31,7 +32,7 @@ func newOwner(b *Bus, r registration) *owner {
 	o := &owner{
 		bus: b, registration: r, partitions: 1,
 		log:   b.log.With("topic", r.topic, "group", r.group),
-		owned: map[int]*holding{}, ended: make(chan *holding), used: map[int]uint64{},
+		owned: map[int]*holding{}, ended: make(chan *holding), used: map[int]uint64{}, unsure: map[int]struct{}{},
 	}
 	if r.keyed {
 		o.partitions = b.cfg.Partitions
@@ -108,6 +109,7 @@ func (o *owner) round(ctx context.Context) error {
 	take, give := plan(o.partitions, members, o.count())
 	o.giveSome(give)
 	o.take(ctx, take)
+	o.giveBack(ctx)
 	return o.check(ctx)
 }
 
@@ -137,11 +139,11 @@ func (o *owner) members(ctx context.Context) (int, error) {
 	return count, err
 }
 
-// count is how many are owned and not being given up.
+// count is how many are owned, neither lost nor being given up.
 func (o *owner) count() int {
 	n := 0
 	for _, h := range o.owned {
-		if !h.stopping() {
+		if h.kept() {
 			n++
 		}
 	}
@@ -153,13 +155,16 @@ func (o *owner) giveSome(n int) {
 		if n == 0 {
 			return
 		}
-		if !h.stopping() {
+		if h.kept() {
 			o.log.Info("partition given up for another replica", "partition", h.partition.Number)
 			h.giveUp()
 			n--
 		}
 	}
 }
+
+// atOnce is how many leases are asked for together.
+const atOnce = 16
 
 // take tries what is not owned, as many at once as are wanted.
 func (o *owner) take(ctx context.Context, wanted int) {
@@ -170,7 +175,7 @@ func (o *owner) take(ctx context.Context, wanted int) {
 		}
 	}
 	for wanted > 0 && len(free) > 0 && ctx.Err() == nil {
-		try := free[:min(wanted, len(free), 16)]
+		try := free[:min(wanted, len(free), atOnce)]
 		free = free[len(try):]
 		asked := o.bus.clock()
 		leases, err := o.lease(ctx, try)
@@ -202,13 +207,42 @@ func (o *owner) lease(ctx context.Context, partitions []int) ([]Lease, error) {
 		})
 	}
 	asking.Wait()
+	var failed error
 	for i, err := range errs {
-		if err != nil {
-			leases[i] = Lease{}
-			return leases, fmt.Errorf("lease of partition %d: %w", partitions[i], err)
+		if err == nil {
+			delete(o.unsure, partitions[i])
+			continue
+		}
+		leases[i] = Lease{}
+		o.unsure[partitions[i]] = struct{}{}
+		if failed == nil {
+			failed = fmt.Errorf("lease of partition %d: %w", partitions[i], err)
 		}
 	}
-	return leases, nil
+	return leases, failed
+}
+
+// giveBack gives up leases that this one may have without knowing it, because they were
+// granted after it had stopped waiting for the answer: nobody would serve them until they
+// end by themselves. Asking again tells, and under which generation.
+func (o *owner) giveBack(ctx context.Context) {
+	for len(o.unsure) > 0 && ctx.Err() == nil {
+		var some []int
+		for p := range o.unsure {
+			if o.owned[p] == nil && len(some) < atOnce {
+				some = append(some, p)
+			}
+		}
+		leases, err := o.lease(ctx, some)
+		for i, l := range leases {
+			if l.Held {
+				o.releaseLease(ctx, some[i], l.Generation)
+			}
+		}
+		if err != nil || len(some) == 0 {
+			return
+		}
+	}
 }
 
 func (o *owner) leaseName(p int) string {
@@ -225,7 +259,7 @@ func (o *owner) renew(ctx context.Context) {
 		partitions = append(partitions, p)
 	}
 	for len(partitions) > 0 {
-		some := partitions[:min(16, len(partitions))]
+		some := partitions[:min(atOnce, len(partitions))]
 		partitions = partitions[len(some):]
 		asked := o.bus.clock()
 		leases, err := o.lease(ctx, some)
@@ -237,7 +271,10 @@ func (o *owner) renew(ctx context.Context) {
 			switch {
 			case l.Held && l.Generation == h.partition.Generation:
 				h.renewed(asked)
-			case l.Held || err == nil: // another's, or had lapsed and was taken anew just now
+			case l.Held: // it had lapsed, and was taken anew just now: for nobody
+				h.lost(errLeaseLost)
+				o.releaseLease(ctx, some[i], l.Generation)
+			case err == nil: // another's
 				h.lost(errLeaseLost)
 			}
 		}
@@ -247,10 +284,10 @@ func (o *owner) renew(ctx context.Context) {
 // begin starts to own a partition. A generation is used once: a lease that outlived
 // its holding here is released and taken anew.
 func (o *owner) begin(ctx context.Context, number int, generation uint64, asked time.Duration) bool {
-	h, owning := o.bus.hold(ctx, o.leaseName(number), Partition{Number: number, Generation: generation}, asked)
+	h, owning := o.bus.hold(ctx, Partition{Number: number, Generation: generation}, asked)
 	if generation <= o.used[number] || !h.valid() {
 		h.end()
-		o.releaseLease(ctx, h)
+		o.releaseLease(ctx, number, generation)
 		return false
 	}
 	o.used[number] = generation
@@ -288,7 +325,7 @@ func (o *owner) release(ctx context.Context, h *holding) {
 		how = "lost"
 	}
 	h.end()
-	o.releaseLease(ctx, h)
+	o.releaseLease(ctx, h.partition.Number, h.partition.Generation)
 	delete(o.owned, h.partition.Number)
 	o.bus.noteHeld(o.heldAs(h), false)
 	o.bus.metrics.leases.WithLabelValues(o.topic, o.group, how).Inc()
@@ -296,12 +333,12 @@ func (o *owner) release(ctx context.Context, h *holding) {
 	o.log.Info("partition "+how, "partition", h.partition.Number, "generation", h.partition.Generation)
 }
 
-func (o *owner) releaseLease(ctx context.Context, h *holding) {
+func (o *owner) releaseLease(ctx context.Context, number int, generation uint64) {
 	err := o.call(ctx, func(ctx context.Context) error {
-		return o.bus.backend.Release(ctx, h.lease, o.bus.cfg.Name, h.partition.Generation)
+		return o.bus.backend.Release(ctx, o.leaseName(number), o.bus.cfg.Name, generation)
 	})
 	if err != nil {
-		o.log.Warn("release a lease; it goes by itself", "partition", h.partition.Number, "err", err)
+		o.log.Warn("release a lease; it goes by itself", "partition", number, "err", err)
 	}
 }
 

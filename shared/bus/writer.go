@@ -20,6 +20,7 @@ type Writer struct {
 	mu     sync.Mutex
 	lanes  map[string]*lane // by topic
 	closed bool
+	ending chan struct{}  // closed with it
 	active sync.WaitGroup // lanes' goroutines; added to under mu while not closed
 }
 
@@ -29,7 +30,7 @@ type Writer struct {
 // every Config.Repeat on each topic that it has written to, while that is quiet, so that
 // a reader misses even the last message (events and deliveries do; commands do not).
 func (b *Bus) Writer(scope string, generation uint64, repeat bool) *Writer {
-	w := &Writer{bus: b, scope: scope, generation: generation, repeats: repeat, lanes: map[string]*lane{}}
+	w := &Writer{bus: b, scope: scope, generation: generation, repeats: repeat, lanes: map[string]*lane{}, ending: make(chan struct{})}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.writers[w] = struct{}{}
@@ -47,10 +48,14 @@ func (w *Writer) Forget(topicName string) {
 	delete(w.lanes, topicName)
 }
 
-// Close waits until everything enqueued is published or has failed (at most
-// PublishTimeout); what comes later is refused.
+// Close waits until everything enqueued is published or has failed: at most
+// PublishTimeout, and not for a topic that is gone. What comes later is refused. It may
+// be called twice.
 func (w *Writer) Close() {
 	w.mu.Lock()
+	if !w.closed {
+		close(w.ending)
+	}
 	w.closed = true
 	w.mu.Unlock()
 	w.active.Wait()

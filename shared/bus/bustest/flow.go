@@ -218,6 +218,12 @@ func testLateForADroppedTopic(t *testing.T, w *world) {
 	if err := bus.Publish(hurried, writer, topic, said{Key: "k", N: 3}); !errors.Is(err, bus.ErrUnavailable) {
 		t.Errorf("publish to a topic that is gone: %v, want ErrUnavailable", err)
 	}
+	leaving, given := b.Writer("notifier-01", 7, false), make(chan error, 1)
+	must(t, bus.Enqueue(leaving, topic, func(err error) { given <- err }, said{Key: "k", N: 4}))
+	leaving.Close() // long before PublishTimeout: nobody is to wait for a reader that is gone
+	if err := <-given; !errors.Is(err, bus.ErrNoTopic) {
+		t.Errorf("what was on its way to a topic that is gone when the writer was closed: %v, want ErrNoTopic", err)
+	}
 	if n := depth(); n > 0 {
 		t.Fatalf("the dropped topic is there again with %d messages", n)
 	}

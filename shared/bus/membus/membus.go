@@ -143,7 +143,7 @@ func (b *Backend) topic(name string, makes bool) (*topic, error) {
 	}
 	t := b.topics[name]
 	if t == nil && !makes {
-		return nil, fmt.Errorf("topic %s is not there: %w", name, bus.ErrUnavailable)
+		return nil, fmt.Errorf("topic %s: %w", name, bus.ErrNoTopic)
 	}
 	if t == nil {
 		t = newTopic()

@@ -38,7 +38,7 @@ func (p *publisher) publish(topic string, msg *message.Message) error {
 	identify(m, msg.UUID)
 	err := p.send(ctx, m)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) && bus.OnlyIfThere(ctx) {
-		return fmt.Errorf("there is no such topic: %w: %w", bus.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", bus.ErrNoTopic, err)
 	}
 	for errors.Is(err, jetstream.ErrNoStreamResponse) { // so nothing was stored
 		if _, err := b.ensure(ctx, topic); err != nil {

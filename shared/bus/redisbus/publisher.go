@@ -41,7 +41,7 @@ func (p *publisher) Publish(topic string, messages ...*message.Message) error {
 	}
 	err := p.driver.Publish(p.backend.topicKey(topic), messages...)
 	if errors.Is(err, redis.Nil) {
-		return fmt.Errorf("publish to %s: there is no such topic: %w", topic, bus.ErrUnavailable)
+		return fmt.Errorf("publish to %s: %w", topic, bus.ErrNoTopic)
 	}
 	return unavailable("publish to "+topic, err)
 }
