@@ -384,16 +384,35 @@ func historyPages(t *testing.T, c *cluster.Cluster) {
 		t.Helper()
 		return bob.must(bob.ask(fmt.Sprintf(`"type":"history","room":%q%s`, room, fields)), protocol.TypePage)
 	}
+	head := uint64(120)
 	check := func(what string, f protocol.Frame, from, to uint64, more bool) {
 		t.Helper()
-		if len(f.Entries) == 0 || f.Entries[0].Seq != from || f.Entries[len(f.Entries)-1].Seq != to || f.More != more || f.Head != 120 || f.Floor != 1 {
+		if len(f.Entries) == 0 || f.Entries[0].Seq != from || f.Entries[len(f.Entries)-1].Seq != to || f.More != more || f.Head != head || f.Floor != 1 {
 			t.Errorf("%s: got %d entries, more %t, head %d, floor %d; want %d … %d, more %t", what, len(f.Entries), f.More, f.Head, f.Floor, from, to, more)
 		}
 	}
-	check("newest", page(""), 71, 120, true)
-	check("before", page(`,"before":71,"limit":70`), 1, 70, false)
-	check("after", page(`,"after":100`), 101, 120, false)
-	check("after, limited", page(`,"after":0,"limit":10`), 1, 10, true)
+	for _, how := range []string{"", ", again", ", in the room", ", in the room again"} {
+		if how == ", in the room" {
+			bob.join(room)
+		}
+		check("newest"+how, page(""), 71, 120, true)
+		check("before"+how, page(`,"before":71,"limit":70`), 1, 70, false)
+		check("after"+how, page(`,"after":100`), 101, 120, false)
+		check("after, limited"+how, page(`,"after":0,"limit":10`), 1, 10, true)
+	}
+	// What one has seen acknowledged is in the page that he asks for then, on either edge.
+	for range 10 {
+		head++
+		expectOK(bob, bob.post(sendFields(room, fmt.Sprint("b", head), "x")))
+		check("newest, after a send", page(""), head-49, head, true)
+	}
+	for range 10 {
+		head++
+		expectOK(alice, alice.post(sendFields(room, fmt.Sprint("a", head), "x")))
+	}
+	bob.awaitSeq(room, head, patience(10*time.Second))
+	check("newest, of what came", page(""), head-49, head, true)
+	check("before, with a new head", page(`,"before":71,"limit":70`), 1, 70, false)
 }
 
 func leaveEnds(t *testing.T, c *cluster.Cluster) {

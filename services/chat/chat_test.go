@@ -46,6 +46,13 @@ func TestSendJoinRead(t *testing.T) {
 	if e.Page == nil || len(e.Page.Entries) != 3 || e.Page.Entries[0].Seq != 2 || !e.Page.More || e.Page.After != 1 || e.Page.Head != 5 || e.Page.Epoch != first.Epoch {
 		t.Fatalf("page: %+v", e.Page)
 	}
+	for epoch, same := range map[event.Epoch]bool{first.Epoch: true, "of-before": false} {
+		held := event.Held{Epoch: epoch, Head: 5, Floor: e.Page.Floor}
+		got := w.answer(w.ask(event.Command{Room: "general", Read: &event.ReadHistory{After: &after, Limit: 3, Have: &held}})).Page
+		if got == nil || got.Same != same || got.Same != (len(got.Entries) == 0) || got.Head != 5 || got.Epoch != first.Epoch {
+			t.Fatalf("page, of which the one of epoch %s is held: %+v", epoch, got)
+		}
+	}
 	if n := w.count(func(e event.Event) bool { return e.Posted != nil && e.Posted.Entry.CID == "c1" }); n != 1 {
 		t.Fatalf("the event of c1 was published %d times", n)
 	}

@@ -58,7 +58,11 @@ func (p *partition) readPage(ctx context.Context, job pageJob) event.Event {
 		return p.trace(ctx, c)
 	}
 	_, before := p.voice()
-	page, err := p.s.store.Page(ctx, p.number, c.Room, *c.Read)
+	ask := *c.Read
+	if ask.Have != nil && ask.Have.Epoch != before.epoch {
+		ask.Have = nil
+	}
+	page, err := p.s.store.Page(ctx, p.number, c.Room, ask)
 	_, after := p.voice()
 	page.Epoch = before.epoch
 	switch {
@@ -68,11 +72,18 @@ func (p *partition) readPage(ctx context.Context, job pageJob) event.Event {
 	case page.Head < job.head: // the watch finds out why; nobody is shown it
 		p.suspectLoss()
 	default:
-		p.s.metrics.pages.WithLabelValues("ok").Inc()
+		p.s.metrics.pages.WithLabelValues(pageResult(&page)).Inc()
 		e := reply(c)
 		e.Page = &page
 		return e
 	}
 	p.s.metrics.pages.WithLabelValues("error").Inc()
 	return p.refusal(c, event.Refusal{Code: codeUnavailable, Message: "the history cannot be read now", RetryAfterMS: pageRetryAfter})
+}
+
+func pageResult(p *event.PageRead) string {
+	if p.Same {
+		return "same"
+	}
+	return "ok"
 }

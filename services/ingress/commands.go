@@ -117,16 +117,7 @@ func (s *session) request(q *protocol.Request) {
 	case protocol.TypeSignal:
 		s.signal(q, room)
 	case protocol.TypeHistory:
-		c := s.command(room)
-		c.Read = &event.ReadHistory{After: q.After, Limit: q.Limit}
-		if q.Before != nil {
-			c.Read.Before = *q.Before
-		}
-		if q.Before != nil && *q.Before == 0 {
-			s.refuseWith(q, protocol.BadRequest, "before must be above 0: entries begin with 1")
-			return
-		}
-		s.ask(&request{id: q.ID, kind: q.Type, room: room}, c)
+		s.history(q, room)
 	case protocol.TypePresence:
 		s.presence(q, room)
 	}

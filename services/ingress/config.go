@@ -94,6 +94,7 @@ type RingConfig struct {
 	RingEntries int   `default:"256" min:"1" help:"Newest entries kept for a room."`
 	RingBytes   int   `default:"262144" min:"1024" help:"Bytes of newest entries kept for a room."`
 	RingsBytes  int64 `default:"268435456" min:"1048576" help:"Bytes of entries kept for all rooms; the least used shrink first."`
+	PagesBytes  int64 `default:"67108864" min:"0" help:"Bytes of pages of history kept, for whoever asks for the same again; 0: none."`
 }
 
 // Validate refuses what cannot work or would be dangerous.

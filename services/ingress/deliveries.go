@@ -67,7 +67,7 @@ func (s *Service) deliver(d *event.Delivery, w *wakes) {
 			return protocol.AppendOK(nil, &protocol.OK{ID: r.id, Room: string(r.room), Seq: d.Accepted.Seq, TS: d.Accepted.At, Dup: d.Accepted.Dup})
 		})
 	case d.Page != nil:
-		s.reply(d, w, func(_ *session, r *request) []byte { return pageFrame(r, d.Page) })
+		s.onPage(d, w)
 	case d.Members != nil:
 		s.reply(d, w, func(_ *session, r *request) []byte { return membersFrame(r, d.Members) })
 	case d.Found != nil:

@@ -167,6 +167,10 @@ func (o *others) post(c event.Command) {
 
 func (o *others) page(r *fakeRoom, q *event.ReadHistory) *event.PageRead {
 	p := &event.PageRead{Floor: r.floor, Head: r.head(), Epoch: r.epoch}
+	if q.Have != nil && *q.Have == (event.Held{Epoch: r.epoch, Head: r.head(), Floor: r.floor}) {
+		p.Same = true
+		return p
+	}
 	after := r.head() - min(r.head(), uint64(q.Limit))
 	if q.After != nil {
 		after = *q.After

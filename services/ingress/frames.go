@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/parley-chat/parley/services/ingress/internal/pages"
 	"github.com/parley-chat/parley/services/ingress/internal/ring"
 	"github.com/parley-chat/parley/services/ingress/protocol"
 	"github.com/parley-chat/parley/shared/event"
@@ -43,15 +44,20 @@ func ringPage(room event.RoomID, p *event.PageRead) ring.Page {
 	return out
 }
 
-func pageFrame(r *request, p *event.PageRead) []byte {
-	out := protocol.Page{
-		ID: r.id, Room: string(r.room), Entries: make([]protocol.Message, len(p.Entries)),
-		More: p.More, Floor: p.Floor, Head: p.Head, Epoch: string(p.Epoch),
+// entriesText encodes the entries of a page, once for all who ask for it.
+func entriesText(entries []event.Entry) []byte {
+	size := 2
+	out := make([]protocol.Message, len(entries))
+	for i := range entries {
+		out[i] = message(&entries[i])
+		size += len(entries[i].Body) + len(entries[i].From) + len(entries[i].CID) + 128
 	}
-	for i := range p.Entries {
-		out.Entries[i] = message(&p.Entries[i])
-	}
-	return protocol.AppendPage(nil, &out)
+	return protocol.AppendEntries(make([]byte, 0, size), out)
+}
+
+func pageFrame(id uint64, room event.RoomID, p *pages.Page) []byte {
+	out := protocol.Page{ID: id, Room: string(room), Encoded: p.Entries, More: p.More, Floor: p.Floor, Head: p.Head, Epoch: p.Epoch}
+	return protocol.AppendPage(make([]byte, 0, len(p.Entries)+len(room)+len(p.Epoch)+128), &out)
 }
 
 func joinedFrame(r *request, j *event.RoomJoined) []byte {

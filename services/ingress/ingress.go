@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/parley-chat/parley/services/ingress/internal/identity"
+	"github.com/parley-chat/parley/services/ingress/internal/pages"
 	"github.com/parley-chat/parley/services/ingress/internal/ring"
 	"github.com/parley-chat/parley/services/ingress/internal/socket"
 	"github.com/parley-chat/parley/services/ingress/protocol"
@@ -78,6 +79,7 @@ type Service struct {
 	server     *socket.Server
 	wheel      *socket.Wheel
 	hub        *hub
+	pages      *pages.Cache
 	partitions []*partition
 	node       atomic.Pointer[node]
 	syncID     atomic.Uint64
@@ -99,7 +101,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 		cfg: cfg, bus: b, shared: o.SharedBus, name: o.Node, adminToken: o.AdminToken, status: o.Status, log: o.Logger, health: o.Health, listener: o.Listener,
 		tracer: tracing.New(o.Traces, "ingress"),
 		began:  time.Now(), limits: cfg.limits(), bounds: cfg.bounds(), commands: topic.Commands(),
-		wheel: socket.NewWheel(wheelTick, wheelTurn),
+		wheel: socket.NewWheel(wheelTick, wheelTurn), pages: pages.New(cfg.PagesBytes),
 		syncs: make(chan struct{}, 1), shrinks: make(chan struct{}, 1),
 	}
 	if s.log == nil {

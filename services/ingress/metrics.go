@@ -20,6 +20,7 @@ type metrics struct {
 	dropped    *prometheus.CounterVec // kind
 	hits       prometheus.Counter
 	fetches    prometheus.Counter
+	pages      *prometheus.CounterVec
 	syncs      prometheus.Counter
 	ack        *prometheus.HistogramVec // type
 	latency    prometheus.Histogram
@@ -49,6 +50,7 @@ func newMetrics(s *Service) *metrics {
 		dropped:    counters("volatile_dropped_total", "Typing and signals dropped because they were old or the bus was full.", "kind"),
 		hits:       counter("ring_hits_total", "Times that entries for a cursor were in its room's ring."),
 		fetches:    counter("ring_pages_total", "Pages asked for, because a ring had not what a cursor needed."),
+		pages:      counters("pages_total", "Pages of history answered: read by chat, the same as one kept here, or kept and known to be right without asking.", "how"),
 		syncs:      counter("syncs_total", "Parts of syncs sent."),
 		ack: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: prefix + "ack_seconds", Help: "From reading a request to its answer by the other services, by type; that of send is the acknowledgement.", Buckets: seconds}, []string{"type"}),
@@ -56,11 +58,12 @@ func newMetrics(s *Service) *metrics {
 			Name: prefix + "delivery_seconds", Help: "From an entry's time (chat's clock) to its arrival here.", Buckets: seconds}),
 	}
 	m.all = []prometheus.Collector{
-		m.sessions, m.handshakes, m.closes, m.requests, m.deliveries, m.batches, m.dropped, m.hits, m.fetches, m.syncs, m.ack, m.latency,
+		m.sessions, m.handshakes, m.closes, m.requests, m.deliveries, m.batches, m.dropped, m.hits, m.fetches, m.pages, m.syncs, m.ack, m.latency,
 		gauge("connections", "Open connections.", func() float64 { return float64(s.server.Open()) }),
 		gauge("connections_stalled", "Connections whose client is slow to read.", func() float64 { return float64(s.server.Stalled()) }),
 		gauge("rooms", "Rooms with subscribers here.", func() float64 { rooms, _ := s.hub.sizes(); return float64(rooms) }),
 		gauge("ring_bytes", "Bytes of entries kept in memory.", func() float64 { return float64(s.hub.bytes.Load()) }),
+		gauge("page_bytes", "Bytes of pages of history kept in memory.", func() float64 { return float64(s.pages.Bytes()) }),
 		gauge("partitions_refusing", "Partitions whose sends are refused because a queue stands before chat (PARLEY_SEND_WAIT).", func() float64 { return float64(s.refusing()) }),
 		gauge("dev_auth", "1 when everybody is believed (PARLEY_AUTH=dev).", func() float64 { return boolean(s.cfg.Auth == "dev") }),
 	}

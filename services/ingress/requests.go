@@ -20,6 +20,7 @@ type request struct {
 	cid   event.ClientID
 	hello bool       // a join for one of hello's rooms: answered without an id
 	gate  *admission // a send's, which counts it; else nil
+	read  *reading   // a history's
 	at    time.Time
 	span  tracing.Span // until the answer
 }

@@ -200,6 +200,13 @@ func (r *room) place() event.Cursor {
 	return event.Cursor{Epoch: event.Epoch(r.log.Epoch()), Seq: r.log.Head()}
 }
 
+// at tells whether the log ends with this head for all that is known here.
+func (r *room) at(epoch string, head uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.gone && r.log.Epoch() == epoch && r.log.Head() == head && !r.log.Hole()
+}
+
 // members calls f for each subscription; f must not block.
 func (r *room) members(f func(*subscription)) {
 	r.mu.Lock()

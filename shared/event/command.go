@@ -52,6 +52,15 @@ type ReadHistory struct {
 	Before uint64  `json:"before,omitempty"` // exclusive; 0: not set
 	After  *uint64 `json:"after,omitempty"`  // exclusive; nil: not set
 	Limit  int     `json:"limit,omitempty"`  // ≤ 200; 0: 50
+	Have   *Held   `json:"have,omitempty"`   // an answer that the asker has kept
+}
+
+// Held is an answer to the same question at an earlier time. Where the entries are the
+// same now, [PageRead] says no more than that.
+type Held struct {
+	Epoch Epoch  `json:"epoch"`
+	Head  uint64 `json:"head"`
+	Floor uint64 `json:"floor"`
 }
 
 // ListMembers asks who is in the room.

@@ -86,7 +86,8 @@ type PageRead struct {
 	Floor   uint64  `json:"floor"`
 	Head    uint64  `json:"head"`
 	Epoch   Epoch   `json:"epoch"`
-	After   uint64  `json:"after"` // a catch-up page: the cursor that it was asked for
+	After   uint64  `json:"after"`          // a catch-up page: the cursor that it was asked for
+	Same    bool    `json:"same,omitempty"` // Entries and More are as in what the asker holds, and left out
 }
 
 // TypingStarted is volatile.

@@ -103,7 +103,7 @@ type Kind string
 // What a crowd can do.
 const (
 	Sends   Kind = "sends"
-	Pages   Kind = "pages"   // asks for the newest 50 entries of the rooms in turn
+	Pages   Kind = "pages"   // asks for the newest 50 entries of all rooms in turn, of those with members by one of them
 	Silence Kind = "silence" // counts what comes
 )
 

@@ -236,7 +236,9 @@ func (l *loop) request(d *driving, i int32, due, now int64) {
 	}
 	id := l.requests.add(request{due: due, conn: i, life: c.life})
 	if d.Kind == Pages {
-		room := l.rooms[d.next%int64(len(l.rooms))]
+		// A member asks for its own room, and in the turns in between for those without members.
+		turn := d.next / int64(l.cfg.Connections()/l.cfg.perRoom())
+		room := l.rooms[(c.room+int(turn%int64(l.cfg.Every)))%len(l.rooms)]
 		l.payload = l.dialect.AppendHistory(l.payload[:0], id, room, PageEntries)
 	} else {
 		l.payload = l.dialect.AppendSend(l.payload[:0], dialect.Send{ID: id, Room: l.rooms[c.room], Due: due, Body: l.cfg.Body})

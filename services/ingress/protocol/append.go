@@ -59,21 +59,32 @@ func AppendPage(dst []byte, p *Page) []byte {
 	if p.Room != "" {
 		dst = appendText(dst, "room", p.Room)
 	}
-	dst = append(dst, `,"entries":[`...)
-	for i := range p.Entries {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		e := p.Entries[i]
-		e.Room = ""
-		dst = AppendMessage(dst, &e)
+	dst = append(dst, `,"entries":`...)
+	if p.Encoded != nil {
+		dst = append(dst, p.Encoded...)
+	} else {
+		dst = AppendEntries(dst, p.Entries)
 	}
-	dst = append(dst, `],"more":`...)
+	dst = append(dst, `,"more":`...)
 	dst = strconv.AppendBool(dst, p.More)
 	dst = appendUint(dst, "floor", p.Floor)
 	dst = appendUint(dst, "head", p.Head)
 	dst = appendText(dst, "epoch", p.Epoch)
 	return append(dst, '}')
+}
+
+// AppendEntries appends the entries of a page as a list, each without its room.
+func AppendEntries(dst []byte, entries []Message) []byte {
+	dst = append(dst, '[')
+	for i := range entries {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		e := entries[i]
+		e.Room = ""
+		dst = AppendMessage(dst, &e)
+	}
+	return append(dst, ']')
 }
 
 // AppendTyping appends a typing event.

@@ -61,6 +61,7 @@ type Page struct {
 	Floor   uint64    `json:"floor"`
 	Head    uint64    `json:"head"`
 	Epoch   string    `json:"epoch"`
+	Encoded []byte    `json:"-"` // by AppendEntries, instead of Entries; nil: not
 }
 
 // Reset says that the log goes by a new epoch: what the client holds after Seq

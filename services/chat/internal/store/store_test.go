@@ -435,6 +435,29 @@ func TestPages(t *testing.T) {
 			if test.room == "a" && (page.Floor != 101 || page.Head != 300) || test.room == "none" && (page.Floor != 1 || page.Head != 0) {
 				t.Errorf("%s: floor %d, head %d", test.room, page.Floor, page.Head)
 			}
+			test.read.Have = &event.Held{Head: page.Head, Floor: page.Floor}
+			again, err := s.Page(t.Context(), part, test.room, test.read)
+			if err != nil || !again.Same || again.Entries != nil || again.Head != page.Head || again.Floor != page.Floor {
+				t.Errorf("%s %+v, of what is held: %+v, %v", test.room, test.read, again, err)
+			}
+		}
+		for _, test := range []struct {
+			read event.ReadHistory
+			have event.Held
+			same bool
+		}{
+			{event.ReadHistory{}, event.Held{Head: 299, Floor: 101}, false},
+			{event.ReadHistory{}, event.Held{Head: 300, Floor: 100}, false}, // how much there is besides has changed
+			{event.ReadHistory{Before: 200}, event.Held{Head: 250, Floor: 101}, true},
+			{event.ReadHistory{Before: 200}, event.Held{Head: 198, Floor: 101}, false},
+			{event.ReadHistory{After: after(150)}, event.Held{Head: 250, Floor: 101}, false}, // it may say more now
+			{event.ReadHistory{After: after(280)}, event.Held{Head: 280, Floor: 101}, false},
+		} {
+			test.read.Have = &test.have
+			page, err := s.Page(t.Context(), part, "a", test.read)
+			if err != nil || page.Same != test.same || page.Same == (page.Entries != nil) {
+				t.Errorf("%+v, holding %+v: the same %t with %d entries, %v", test.read, test.have, page.Same, len(page.Entries), err)
+			}
 		}
 	})
 }
