@@ -12,18 +12,21 @@ import (
 
 // deliveries reads the node's topic: what the notifier has for this edge becomes
 // entries in rings, replies in outboxes, or a sync.
-type deliveries struct{ svc *Service }
+type deliveries struct {
+	svc   *Service
+	wakes *wakes // reused
+}
 
 // Consume handles one batch. Sessions are woken after it, so that what it brings
 // for one of them goes out together.
 func (d deliveries) Consume(_ context.Context, batch []event.Delivery) error {
-	var w wakes
+	w := d.wakes
 	var spans []tracing.Span
 	for i := range batch {
 		if parent := batch[i].Traceparent; parent != "" {
 			spans = append(spans, d.svc.tracer.Follow(parent, "ingress deliver"))
 		}
-		d.svc.deliver(&batch[i], &w)
+		d.svc.deliver(&batch[i], w)
 	}
 	w.wake()
 	for _, s := range spans {

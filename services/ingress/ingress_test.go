@@ -261,7 +261,7 @@ func TestLostDeliveriesAreFoundBySync(t *testing.T) {
 	if err := e.others.wait(e.ctx, func(c event.Command) bool { return c.Post != nil }); err != nil {
 		t.Fatal(err)
 	}
-	deliveries{e.service}.Missed(e.ctx, fmt.Sprintf("notifier-%02d", event.PartitionOf("r", 2)))
+	deliveries{svc: e.service}.Missed(e.ctx, fmt.Sprintf("notifier-%02d", event.PartitionOf("r", 2)))
 	if got := alice.room(1); got != "1" {
 		t.Errorf("got %q", got)
 	}

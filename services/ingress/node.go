@@ -60,7 +60,7 @@ func (s *Service) live(ctx context.Context, n *node) {
 	defer stopReading()
 	go func() {
 		options := bus.ReadOptions{TTL: topicTTL, Drop: true, Ready: func() { close(ready) }}
-		read <- bus.Read(reading, s.bus, topic.Deliveries(n.id), topic.Edge, options, deliveries{s})
+		read <- bus.Read(reading, s.bus, topic.Deliveries(n.id), topic.Edge, options, deliveries{s, new(wakes)})
 	}()
 	select {
 	case <-ready:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/services/ingress/internal/ring"
+	"github.com/parley-chat/parley/services/ingress/internal/socket"
 	"github.com/parley-chat/parley/shared/event"
 )
 
@@ -35,17 +36,16 @@ type subscription struct {
 	dirty   bool        // in the session's outbox; guarded by its lock
 }
 
-// wakes gathers the sessions that have something to be written, so that what one
+// wakes gathers the connections that have something to be written, so that what one
 // batch brings for a session goes out in one write.
-type wakes []*session
+type wakes []*socket.Conn
 
-func (w *wakes) add(s *session) { *w = append(*w, s) }
+func (w *wakes) add(s *session) { *w = append(*w, s.conn) }
 
 func (w *wakes) wake() {
-	for _, s := range *w {
-		s.conn.Wake()
-	}
-	*w = nil
+	socket.Wake(*w)
+	clear(*w)
+	*w = (*w)[:0]
 }
 
 func (r *room) touchAll(w *wakes) {

@@ -17,7 +17,8 @@ type Handler interface {
 	// time. data is reused after the call.
 	Receive(data []byte)
 	// Fill appends to buf what is to be sent now, frames with line feeds between them,
-	// and stops at about limit bytes. Nothing appended means that nothing is pending.
+	// and stops at about limit bytes. A buf of less than limit means that nothing more is
+	// pending.
 	// One writer calls it at a time; it must not block.
 	Fill(buf []byte, limit int) []byte
 	// Ended is called once, from the reader goroutine, when no more will be received.
@@ -90,19 +91,40 @@ func (c *Conn) Admit() {
 
 // Wake says that Fill has something. It never blocks.
 func (c *Conn) Wake() {
+	if c.woken() {
+		c.server.pool.push(c)
+	}
+}
+
+// Wake is Conn.Wake for several connections of one server. What is in the slice
+// afterwards is undefined.
+func Wake(conns []*Conn) {
+	idle := conns[:0]
+	for _, c := range conns {
+		if c.woken() {
+			idle = append(idle, c)
+		}
+	}
+	if len(idle) > 0 {
+		idle[0].server.pool.push(idle...)
+	}
+}
+
+// woken notes that there is something to be written. It is true when nobody looks
+// after that yet: the connection is to be queued then.
+func (c *Conn) woken() bool {
 	for {
 		switch c.writing.Load() {
 		case idle:
 			if c.writing.CompareAndSwap(idle, busy) {
-				c.server.pool.push(c)
-				return
+				return true
 			}
 		case busy:
 			if c.writing.CompareAndSwap(busy, again) {
-				return
+				return false
 			}
 		default:
-			return
+			return false
 		}
 	}
 }

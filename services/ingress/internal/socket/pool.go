@@ -26,11 +26,15 @@ func newPool(workers int) *pool {
 	return p
 }
 
-func (p *pool) push(c *Conn) {
+func (p *pool) push(conns ...*Conn) {
 	p.mu.Lock()
-	p.queue = append(p.queue, c)
+	p.queue = append(p.queue, conns...)
 	p.mu.Unlock()
-	p.some.Signal()
+	if len(conns) == 1 {
+		p.some.Signal()
+		return
+	}
+	p.some.Broadcast()
 }
 
 func (p *pool) work() {

@@ -33,7 +33,7 @@ func (c *Conn) flush() {
 	}()
 	for range rounds {
 		c.writing.Store(busy)
-		out := c.gather((*buf)[:0])
+		out, more := c.gather((*buf)[:0])
 		*buf = out[:0]
 		if len(out) == 0 {
 			if c.writing.CompareAndSwap(busy, idle) {
@@ -51,19 +51,24 @@ func (c *Conn) flush() {
 			c.server.wg.Go(func() { c.writeSlowly(rest) })
 			return
 		}
+		if !more && c.writing.CompareAndSwap(busy, idle) {
+			return
+		}
 		c.written()
 	}
 	c.server.pool.push(c)
 }
 
 // gather makes the frames to be written next: pong and ping, then one message
-// with what the handler has, or the close frame when it has nothing more.
-func (c *Conn) gather(buf []byte) []byte {
+// with what the handler has, or the close frame when it has nothing more. more is
+// false when that was all there was; who adds something later wakes the connection.
+func (c *Conn) gather(buf []byte) (_ []byte, more bool) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return buf
+		return buf, false
 	}
+	more = c.closing != 0
 	if c.hasPong {
 		buf = appendFrame(buf, opPong, c.pong)
 		c.pong, c.hasPong = nil, false
@@ -80,18 +85,20 @@ func (c *Conn) gather(buf []byte) []byte {
 	if ping {
 		buf = append(protocol.AppendPing(buf), '\n')
 	}
-	buf = c.handler.Fill(buf, start+c.server.cfg.WriteBytes)
+	limit := start + c.server.cfg.WriteBytes
+	buf = c.handler.Fill(buf, limit)
+	more = more || len(buf) >= limit
 	buf = closeFrameAt(buf, start)
 	if len(buf) > 0 {
-		return buf
+		return buf, more
 	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing != 0 && !c.closed {
-		buf = c.goodbyeFrame(buf)
+		buf, more = c.goodbyeFrame(buf), true
 	}
-	return buf
+	return buf, more
 }
 
 // goodbyeFrame appends the close frame; c.mu is held. Codes that exist only for
