@@ -112,9 +112,9 @@ chaos: ## break everything once under load and check what is promised; SEED=n ON
 # Results are kept by seed in bin/campaign: runs of the same commit make one page.
 campaign: ## the same at full scale with three seeds, FOR=20m each, then the storm; writes docs/reliability.md
 	@scripts/need redis-server
-	@cd deploy && go run ./cmd/chaos -race=false -full -clients $(CLIENTS) -rate $(RATE) -for $(FOR) -seeds $(SEEDS) -storm $(STORM) \
+	@cd deploy && go run ./cmd/chaos -race=false -full -clients $(CLIENTS) -rate $(RATE) -for $(FOR) -seeds $(SEEDS) -storm $(STORM) $(if $(ROOMS),-rooms $(ROOMS)) \
 	  $(if $(filter nats,$(BUS)),-nats) -results $(BIN)/campaign -report ../docs/reliability.md \
-	  -command 'make campaign SEEDS=$(SEEDS) FOR=$(FOR) CLIENTS=$(CLIENTS) RATE=$(RATE)$(if $(filter nats,$(BUS)), BUS=nats)'
+	  -command 'make campaign SEEDS=$(SEEDS) FOR=$(FOR) CLIENTS=$(CLIENTS) RATE=$(RATE)$(if $(ROOMS), ROOMS=$(ROOMS))$(if $(filter nats,$(BUS)), BUS=nats)'
 
 soak: ## the same for two hours with one seed
 	@scripts/need redis-server
