@@ -336,12 +336,15 @@ func (l *Load) Pulse(ctx context.Context, atMost time.Duration) map[string]time.
 	return took
 }
 
+// fewRooms may be asked for more often.
+const fewRooms = 20
+
 // canaries has somebody in every room that p waits for send something new, even
 // those who have too many sends unanswered, until all rooms have delivered.
 func (l *Load) canaries(ctx context.Context, p *pulse, atMost time.Duration) {
 	limit := time.NewTimer(atMost)
 	defer limit.Stop()
-	pause := 2 * time.Second // a storm of canaries would be a fault of its own
+	pause := 2 * time.Second // a storm of canaries would be a fault of its own; those of a few rooms are none
 	for {
 		l.mu.Lock()
 		left := slices.Collect(maps.Keys(p.left))
@@ -351,6 +354,10 @@ func (l *Load) canaries(ctx context.Context, p *pulse, atMost time.Duration) {
 			for i, first := 0, rand.IntN(len(users)); i < len(users) && !users[(first+i)%len(users)].say(room); i++ {
 			}
 		}
+		next := pause
+		if len(left) <= fewRooms {
+			next = min(pause, 500*time.Millisecond)
+		}
 		select {
 		case <-p.done:
 			return
@@ -358,7 +365,7 @@ func (l *Load) canaries(ctx context.Context, p *pulse, atMost time.Duration) {
 			return
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(next):
 		}
 		if l.cfg.Patience > 1 {
 			pause = min(2*pause, 20*time.Second)
