@@ -355,7 +355,7 @@ func (l *Load) canaries(ctx context.Context, p *pulse, atMost time.Duration) {
 			}
 		}
 		next := pause
-		if len(left) <= fewRooms {
+		if len(left) <= fewRooms && l.cfg.Patience <= 1 {
 			next = min(pause, 500*time.Millisecond)
 		}
 		select {
