@@ -33,6 +33,7 @@ type admission struct {
 	pause     int64      // for how long there were no answers, the last time …
 	excused   int64      // … and until when they may therefore be late by as much
 	refused   int64      // the last refusal
+	probed    int64      // the last send that was taken in spite of all, to see whether there are answers
 	owed      int64      // refused sends whose turn has not come since
 }
 
@@ -57,6 +58,12 @@ func (a *admission) enter(now int64) (retry time.Duration, taken bool) {
 	}
 	limit := a.limit()
 	if n <= limit {
+		return 0, true
+	}
+	if now-a.heard >= a.wait && now-a.probed >= a.wait/4 {
+		// What is on its way may be lost, and then nobody would ever answer: a broker that came
+		// back empty has forgotten it.
+		a.probed = now
 		return 0, true
 	}
 	a.flight.Add(-1)

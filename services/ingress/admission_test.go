@@ -170,6 +170,19 @@ func TestTakeoverUnderOverload(t *testing.T) {
 	}
 }
 
+// TestLostSendsAreNotWaitedFor: a broker that comes back empty has lost what was on its way,
+// which stays unanswered until it times out. That keeps nobody out.
+func TestLostSendsAreNotWaitedFor(t *testing.T) {
+	q := newQueue()
+	q.run(3000, 1000, 10*time.Second)
+	q.run(3000, 0, 200*time.Millisecond)
+	q.since = nil
+	q.run(500, 1000, 1500*time.Millisecond)
+	if got := q.run(500, 1000, 8*time.Second); got.refused > 0 {
+		t.Errorf("%d refused, %d taken", got.refused, got.taken)
+	}
+}
+
 // TestSlowAnswersAreNotAQueue: where each answer takes long however few are asked, some
 // are always taken.
 func TestSlowAnswersAreNotAQueue(t *testing.T) {
