@@ -106,13 +106,36 @@ func until(ctx context.Context, atMost time.Duration, holds func(context.Context
 // by an edge that runs.
 func (w *world) gone(ctx context.Context, what string, bound time.Duration, rooms ...string) {
 	watch := w.allow(bound)
+	var mu sync.Mutex
+	var longest time.Duration
+	var asking sync.WaitGroup
+	for some := range slices.Chunk(rooms, atOnce) {
+		asking.Go(func() {
+			took, left := w.goneFrom(ctx, watch.bound+time.Second, some)
+			mu.Lock()
+			defer mu.Unlock()
+			if longest = max(longest, took); len(left) > 0 {
+				what += " of " + left[0]
+			}
+		})
+	}
+	asking.Wait()
+	watch.took("I9", what, longest)
+}
+
+// atOnce is how many rooms one observer asks for: a session may ask so much at once.
+const atOnce = 40
+
+// goneFrom waits until nobody of a crowd is shown in the rooms any more, and returns
+// where somebody is still.
+func (w *world) goneFrom(ctx context.Context, atMost time.Duration, rooms []string) (took time.Duration, left []string) {
 	var r *reader
 	defer func() {
 		if r != nil {
 			r.conn.Cut()
 		}
 	}()
-	took := until(ctx, watch.bound+time.Second, func(ctx context.Context) bool {
+	took = until(ctx, atMost, func(ctx context.Context) bool {
 		if r == nil {
 			r = w.observer(ctx)
 		}
@@ -133,10 +156,7 @@ func (w *world) gone(ctx context.Context, what string, bound time.Duration, room
 		}
 		return true
 	})
-	if len(rooms) > 0 {
-		what += " of " + rooms[0]
-	}
-	watch.took("I9", what, took)
+	return took, rooms
 }
 
 // observer is connected to an edge that runs; nil: there is none now.
