@@ -82,6 +82,9 @@ func (r reader) run(ctx context.Context, c consumer) {
 		})
 	}()
 	s := newSubscription(r.bus, r.topic, r.group, r.groups, c)
+	if r.ttl > 0 { // subscribing would make a topic that the broker has lost, and without its end
+		s.ready = r.ensure
+	}
 	s.run(context.WithoutCancel(ctx), ctx.Done())
 	<-keeping
 }

@@ -20,8 +20,9 @@ type subscription struct {
 	topic, group string
 	groups       []string
 	consumer     consumer
-	valid        func() bool // the lease; asked before each batch
-	consumed     atomic.Bool // since the last trim
+	valid        func() bool                 // the lease; asked before each batch
+	ready        func(context.Context) error // called before each subscribing; nil: nothing to do
+	consumed     atomic.Bool                 // since the last trim
 	attempts     int
 	book         *book
 }
@@ -90,6 +91,11 @@ type reading struct {
 func (s *subscription) read(ctx context.Context, r *reading) error {
 	attempt, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if s.ready != nil {
+		if err := s.ready(attempt); err != nil {
+			return err
+		}
+	}
 	subscriber, err := s.bus.backend.Subscriber(attempt, s.group)
 	if err != nil {
 		return err
