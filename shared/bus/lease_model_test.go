@@ -440,13 +440,13 @@ func TestLeasesAfterTrouble(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				g := &group{broker: newLeaseBroker(), partitions: 8, newest: map[int]uint64{}, closing: LeaseTTL / 2}
+				g := &group{broker: newLeaseBroker(), partitions: 8, newest: map[int]uint64{}, closing: LeaseTTL}
 				g.do(deed{What: "join"})
 				g.do(deed{What: "join"})
 				g.rest()
 				for range 5 {
 					trouble(g.broker)
-					time.Sleep(2*time.Second + LeaseTTL/6)
+					time.Sleep(LeaseTTL * 3 / 4) // less than a lease that nobody knows of takes to end
 					if why := g.shared(nil); why != "" {
 						t.Error(why)
 					}
