@@ -222,7 +222,7 @@ func (l *lane) publish(b *batch) error {
 		if b.count > 0 {
 			wait.sleep(ctx, enough)
 		}
-		if b.count == 0 || ctx.Err() != nil || closed(enough) {
+		if b.count == 0 || ctx.Err() != nil || isClosed(enough) {
 			return unavailable(fmt.Errorf("publish to %s: %w", l.topic, err))
 		}
 	}
@@ -248,15 +248,6 @@ func (l *lane) try(ctx context.Context, b *batch) error {
 		bus.ensured.Delete(l.topic) // the broker may have come back empty
 	}
 	return err
-}
-
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 func unavailable(err error) error {

@@ -57,7 +57,7 @@ func (h *holding) valid() bool {
 
 func (h *holding) giveUp() { h.stopOnce.Do(func() { close(h.stop) }) }
 
-func (h *holding) stopping() bool { return closed(h.stop) }
+func (h *holding) stopping() bool { return isClosed(h.stop) }
 
 // kept tells whether it goes on: it is neither given up nor lost.
 func (h *holding) kept() bool { return !h.stopping() && h.valid() && h.ctx.Err() == nil }
