@@ -16,9 +16,6 @@ type Question struct {
 	Limit         int
 }
 
-// Newest tells whether the page is to end with the room's head.
-func (q *Question) Newest() bool { return q.Before == 0 && !q.FromAfter }
-
 // Page is an answer as it was when chat gave or confirmed it. It is never changed.
 type Page struct {
 	Epoch       string

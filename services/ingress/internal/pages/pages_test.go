@@ -27,11 +27,6 @@ func TestCache(t *testing.T) {
 	if c := New(0); c.Bytes() != 0 {
 		t.Error("an empty cache has bytes")
 	}
-	for q, want := range map[Question]bool{{}: true, {Before: 4}: false, {FromAfter: true}: false} {
-		if q.Newest() != want {
-			t.Errorf("%+v asks for the newest: %t", q, q.Newest())
-		}
-	}
 }
 
 // TestCacheProperty: whatever is put and got, the bytes stay within the bound and are
