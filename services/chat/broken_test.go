@@ -2,14 +2,17 @@ package chat
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parley-chat/parley/services/chat/internal/room"
+	"github.com/parley-chat/parley/services/chat/internal/store"
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/redistest"
@@ -74,6 +77,33 @@ func TestPagesAreBounded(t *testing.T) {
 	server.Resume()
 	for _, r := range requests {
 		w.answer(r) // each gets one answer, a page or a refusal
+	}
+}
+
+// TestPagesOfOtherRooms: a log that cannot be read spoils no page but its own.
+func TestPagesOfOtherRooms(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{})
+	logs, err := store.Open(server.URL, "parley", store.Fast, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = logs.Close() }()
+	counted, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Client().Set(t.Context(), "parley:{p00}:log:spoilt", "no stream", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p := &partition{s: &Service{store: logs, metrics: counted}, slog: slog.New(slog.DiscardHandler)}
+	var jobs []pageJob
+	for _, id := range []event.RoomID{"one", "spoilt", "another"} {
+		jobs = append(jobs, pageJob{command: event.Command{Room: id, Read: &event.ReadHistory{}}})
+	}
+	for _, e := range p.answer(t.Context(), jobs) {
+		if (e.Room == "spoilt") != (e.Refused != nil) || (e.Room == "spoilt") != (e.Page == nil) {
+			t.Errorf("room %s is answered %+v", e.Room, e)
+		}
 	}
 }
 

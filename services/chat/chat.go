@@ -38,7 +38,7 @@ type Config struct {
 	DedupeAge      time.Duration `default:"10m" min:"10m" help:"For how long sends are recognised when they are repeated, at least."`
 	RoomsCached    int           `default:"10000" min:"8" help:"Rooms held in memory, the least used first to go."`
 	RoomsBytes     int64         `default:"134217728" min:"1048576" help:"Memory for rooms, in bytes; mostly for recognising repeated sends."`
-	PageWorkers    int           `default:"2" min:"1" max:"64" help:"Pages of history that are read at once, per partition."`
+	PageWorkers    int           `default:"2" min:"1" max:"64" help:"How many read pages of history at once, per partition; each takes up to 16."`
 	PageQueue      int           `default:"256" min:"1" max:"65536" help:"Requests for pages that may wait, per partition; above it they are refused."`
 }
 

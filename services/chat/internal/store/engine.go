@@ -27,9 +27,8 @@ type engine interface {
 	append(ctx context.Context, partition int, was, to guard, batch []Write) (verdict, error)
 	// heads returns the logs' heads, in the order of the rooms.
 	heads(ctx context.Context, partition int, rooms []event.RoomID) ([]Head, error)
-	// scan returns at most n of the entries from … to (inclusive): the oldest,
-	// ascending, or when backward the newest, descending.
-	scan(ctx context.Context, partition int, room event.RoomID, from, to uint64, n int, backward bool) ([]event.Entry, error)
+	// scan returns the entries of each span, in their order.
+	scan(ctx context.Context, partition int, spans ...span) ([][]event.Entry, error)
 	// due returns at most n rooms whose oldest entry was made at cutoff (Unix ms) or before.
 	due(ctx context.Context, partition int, cutoff int64, n int) ([]event.RoomID, error)
 	// trim removes the entries below floor and notes when the oldest was made (Unix
@@ -47,6 +46,24 @@ type engine interface {
 	// concerns are sentences about settings of the place that put logs at risk.
 	concerns(ctx context.Context, partition int) ([]string, error)
 	close() error
+}
+
+// span is at most n of a log's entries from … to (inclusive): the oldest, ascending,
+// or when backward the newest, descending.
+type span struct {
+	room     event.RoomID
+	from, to uint64
+	n        int
+	backward bool
+}
+
+// scanOne is scan of one span.
+func scanOne(ctx context.Context, e engine, partition int, s span) ([]event.Entry, error) {
+	found, err := e.scan(ctx, partition, s)
+	if err != nil {
+		return nil, err
+	}
+	return found[0], nil
 }
 
 // verdict is what became of an append.

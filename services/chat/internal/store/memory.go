@@ -134,25 +134,35 @@ func (m *memoryEngine) heads(_ context.Context, partition int, rooms []event.Roo
 	return heads, nil
 }
 
-func (m *memoryEngine) scan(_ context.Context, partition int, room event.RoomID, from, to uint64, n int, backward bool) ([]event.Entry, error) {
+func (m *memoryEngine) scan(_ context.Context, partition int, spans ...span) ([][]event.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	log := m.at(partition).logs[room]
-	if log == nil || len(log.entries) == 0 {
-		return nil, nil
+	found := make([][]event.Entry, len(spans))
+	for i, s := range spans {
+		if log := m.at(partition).logs[s.room]; log != nil {
+			found[i] = s.of(log.entries)
+		}
 	}
-	first, head := log.entries[0].Seq, log.entries[len(log.entries)-1].Seq
-	from, to = max(from, first), min(to, head)
+	return found, nil
+}
+
+// of is a copy of what the span has of a whole log.
+func (s span) of(log []event.Entry) []event.Entry {
+	if len(log) == 0 {
+		return nil
+	}
+	first, head := log[0].Seq, log[len(log)-1].Seq
+	from, to := max(s.from, first), min(s.to, head)
 	if from > to {
-		return nil, nil
+		return nil
 	}
-	found := log.entries[from-first : to-first+1]
-	if backward {
-		found = slices.Clone(found[max(0, len(found)-n):])
+	found := log[from-first : to-first+1]
+	if s.backward {
+		found = slices.Clone(found[max(0, len(found)-s.n):])
 		slices.Reverse(found)
-		return found, nil
+		return found
 	}
-	return slices.Clone(found[:min(n, len(found))]), nil
+	return slices.Clone(found[:min(s.n, len(found))])
 }
 
 func (m *memoryEngine) due(_ context.Context, partition int, cutoff int64, n int) ([]event.RoomID, error) {

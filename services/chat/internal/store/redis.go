@@ -112,23 +112,32 @@ func (r *redisEngine) heads(ctx context.Context, partition int, rooms []event.Ro
 	return heads, nil
 }
 
-func (r *redisEngine) scan(ctx context.Context, partition int, room event.RoomID, from, to uint64, n int, backward bool) ([]event.Entry, error) {
-	low, high := streamID(from), streamID(to)
-	read := r.client.XRangeN(ctx, r.log(partition, room), low, high, int64(n))
-	if backward {
-		read = r.client.XRevRangeN(ctx, r.log(partition, room), high, low, int64(n))
-	}
-	messages, err := read.Result()
+func (r *redisEngine) scan(ctx context.Context, partition int, spans ...span) ([][]event.Entry, error) {
+	reads := make([]*redis.XMessageSliceCmd, len(spans))
+	_, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, s := range spans {
+			low, high := streamID(s.from), streamID(s.to)
+			if s.backward {
+				reads[i] = pipe.XRevRangeN(ctx, r.log(partition, s.room), high, low, int64(s.n))
+			} else {
+				reads[i] = pipe.XRangeN(ctx, r.log(partition, s.room), low, high, int64(s.n))
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, explain(err)
 	}
-	entries := make([]event.Entry, 0, len(messages))
-	for _, m := range messages {
-		if e, ok := decode(m.ID, m.Values); ok {
-			entries = append(entries, e)
+	found := make([][]event.Entry, len(spans))
+	for i, read := range reads {
+		found[i] = make([]event.Entry, 0, len(read.Val()))
+		for _, m := range read.Val() {
+			if e, ok := decode(m.ID, m.Values); ok {
+				found[i] = append(found[i], e)
+			}
 		}
 	}
-	return entries, nil
+	return found, nil
 }
 
 func (r *redisEngine) due(ctx context.Context, partition int, cutoff int64, n int) ([]event.RoomID, error) {

@@ -107,7 +107,7 @@ func (s *Store) Tail(ctx context.Context, partition int, id event.RoomID, head u
 	return func() (event.Entry, bool, error) {
 		if len(chunk) == 0 && to > 0 {
 			var err error
-			if chunk, err = s.engine.scan(ctx, partition, id, 1, to, tailChunk, true); err != nil {
+			if chunk, err = scanOne(ctx, s.engine, partition, span{id, 1, to, tailChunk, true}); err != nil {
 				return event.Entry{}, false, fmt.Errorf("read the tail of room %s: %w", id, err)
 			}
 			to = 0
@@ -126,7 +126,7 @@ func (s *Store) Tail(ctx context.Context, partition int, id event.RoomID, head u
 
 // Between returns the entries from … to, ascending, at most n.
 func (s *Store) Between(ctx context.Context, partition int, id event.RoomID, from, to uint64, n int) ([]event.Entry, error) {
-	entries, err := s.engine.scan(ctx, partition, id, from, to, n, false)
+	entries, err := scanOne(ctx, s.engine, partition, span{id, from, to, n, false})
 	if err != nil {
 		return nil, fmt.Errorf("read entries %d to %d of room %s: %w", from, to, id, err)
 	}
@@ -140,64 +140,111 @@ func (s *Store) Close() error { return s.engine.close() }
 // and a page is bounded in bytes.
 const pageChunk = 50
 
-// Page reads a page of history, unless its entries are those of the page that the
-// asker holds, which must be of the present epoch. The caller fills in the epoch.
-func (s *Store) Page(ctx context.Context, partition int, id event.RoomID, r event.ReadHistory) (event.PageRead, error) {
-	heads, err := s.Heads(ctx, partition, []event.RoomID{id})
-	if err != nil {
-		return event.PageRead{}, err
-	}
-	page := event.PageRead{Floor: max(heads[0].Floor, 1), Head: heads[0].Head}
-	if r.After != nil {
-		page.After = *r.After
-	}
-	b := room.Page(r, page.Floor, page.Head)
-	if h := r.Have; h != nil && room.Page(r, h.Floor, h.Head) == b {
-		page.Same = true
-		return page, nil
-	}
-	if b.Empty() {
-		return page, nil
-	}
-	entries, err := s.read(ctx, partition, id, b)
-	if err != nil {
-		return event.PageRead{}, fmt.Errorf("read a page of room %s: %w", id, err)
-	}
-	page.Entries = entries
-	if n := len(entries); n > 0 {
-		page.More = b.More(entries[0].Seq, entries[n-1].Seq)
-		if !b.Backward && entries[0].Seq > b.From { // trimmed meanwhile
-			page.Floor = entries[0].Seq
-		}
-	}
-	return page, nil
+// Question asks for a page of a room's history.
+type Question struct {
+	Room event.RoomID
+	event.ReadHistory
 }
 
-// read returns the entries within the bounds, ascending, as many as a page may have.
-func (s *Store) read(ctx context.Context, partition int, id event.RoomID, b room.Bounds) ([]event.Entry, error) {
-	var entries []event.Entry
-	size := 0
-	for len(entries) < b.Limit && !b.Empty() {
-		n := min(pageChunk, b.Limit-len(entries))
-		chunk, err := s.engine.scan(ctx, partition, id, b.From, b.To, n, b.Backward)
-		if err != nil {
-			return nil, err
+// Pages reads pages of history, in the order of the questions; without the entries where they
+// are those of the page that the asker holds, which must be of the present epoch. The caller
+// fills in the epoch.
+func (s *Store) Pages(ctx context.Context, partition int, questions ...Question) ([]event.PageRead, error) {
+	rooms := make([]event.RoomID, len(questions))
+	for i, q := range questions {
+		rooms[i] = q.Room
+	}
+	heads, err := s.Heads(ctx, partition, rooms)
+	if err != nil {
+		return nil, err
+	}
+	pages := make([]event.PageRead, len(questions))
+	var reads []*pageRead
+	for i, q := range questions {
+		page := &pages[i]
+		page.Floor, page.Head = max(heads[i].Floor, 1), heads[i].Head
+		if q.After != nil {
+			page.After = *q.After
 		}
-		for _, e := range chunk {
-			size += entrySize(e)
-			if size > room.MaxPageBytes && len(entries) > 0 {
-				return ascending(entries, b.Backward), nil
-			}
-			entries = append(entries, e)
-		}
-		if len(chunk) < n {
-			break
-		}
-		if last := chunk[len(chunk)-1].Seq; b.Backward {
-			b.To = last - 1
-		} else {
-			b.From = last + 1
+		b := room.Page(q.ReadHistory, page.Floor, page.Head)
+		if h := q.Have; h != nil && room.Page(q.ReadHistory, h.Floor, h.Head) == b {
+			page.Same = true
+		} else if !b.Empty() {
+			reads = append(reads, &pageRead{page: page, room: q.Room, bounds: b, rest: b})
 		}
 	}
-	return ascending(entries, b.Backward), nil
+	if err := s.read(ctx, partition, reads); err != nil {
+		return nil, fmt.Errorf("read %d pages of history: %w", len(reads), err)
+	}
+	return pages, nil
+}
+
+// read reads all pages, a chunk of each at a time.
+func (s *Store) read(ctx context.Context, partition int, reads []*pageRead) error {
+	for len(reads) > 0 {
+		spans := make([]span, len(reads))
+		for i, r := range reads {
+			spans[i] = r.next()
+		}
+		chunks, err := s.engine.scan(ctx, partition, spans...)
+		if err != nil {
+			return err
+		}
+		var more []*pageRead
+		for i, r := range reads {
+			if r.take(chunks[i], spans[i].n) {
+				more = append(more, r)
+			} else {
+				r.finish()
+			}
+		}
+		reads = more
+	}
+	return nil
+}
+
+// pageRead is a page that is being read.
+type pageRead struct {
+	page    *event.PageRead
+	room    event.RoomID
+	bounds  room.Bounds
+	rest    room.Bounds
+	entries []event.Entry
+	size    int
+}
+
+func (r *pageRead) next() span {
+	return span{r.room, r.rest.From, r.rest.To, min(pageChunk, r.rest.Limit-len(r.entries)), r.rest.Backward}
+}
+
+// take adds a chunk, of which n entries were asked for, and tells whether there is more to read:
+// the page has not all that it may have.
+func (r *pageRead) take(chunk []event.Entry, n int) bool {
+	for _, e := range chunk {
+		r.size += entrySize(e)
+		if r.size > room.MaxPageBytes && len(r.entries) > 0 {
+			return false
+		}
+		r.entries = append(r.entries, e)
+	}
+	if len(chunk) < n {
+		return false
+	}
+	if last := chunk[n-1].Seq; r.rest.Backward {
+		r.rest.To = last - 1
+	} else {
+		r.rest.From = last + 1
+	}
+	return len(r.entries) < r.rest.Limit && !r.rest.Empty()
+}
+
+func (r *pageRead) finish() {
+	entries := ascending(r.entries, r.bounds.Backward)
+	r.page.Entries = entries
+	if n := len(entries); n > 0 {
+		r.page.More = r.bounds.More(entries[0].Seq, entries[n-1].Seq)
+		if !r.bounds.Backward && entries[0].Seq > r.bounds.From { // trimmed meanwhile
+			r.page.Floor = entries[0].Seq
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func places(t *testing.T, test func(t *testing.T, p place)) {
 
 func redisPlace(t *testing.T, o redistest.Options) (*redisEngine, *redistest.Server) {
 	server := redistest.Start(t, o)
-	e := newRedis(&redis.UniversalOptions{Addrs: []string{server.Addr}, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: 300 * time.Millisecond}, "test", Fast)
+	e := newRedis(&redis.UniversalOptions{Addrs: []string{server.Addr}, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: 2 * time.Second}, "test", Fast)
 	t.Cleanup(func() { _ = e.close() })
 	return e, server
 }
@@ -71,7 +72,7 @@ func onRedis(t *testing.T, e *redisEngine, server *redistest.Server) place {
 		cut:    func(id event.RoomID) { must(client.Del(ctx, e.log(part, id)).Err()) },
 		behind: func(g guard) { must(client.Set(ctx, e.key(part, "w"), g.String(), 0).Err()) },
 		lose: func(id event.RoomID, from uint64) {
-			entries, err := e.scan(ctx, part, id, from, ^uint64(0), 1000, false)
+			entries, err := scanOne(ctx, e, part, span{id, from, ^uint64(0), 1000, false})
 			must(err)
 			for _, x := range entries {
 				must(client.XDel(ctx, e.log(part, id), fmt.Sprintf("%d-0", x.Seq)).Err())
@@ -414,11 +415,14 @@ func TestPages(t *testing.T) {
 			{"long", event.ReadHistory{After: after(0)}, 1, 8, true},
 			{"none", event.ReadHistory{}, 0, 0, false},
 		}
+		var alone []event.PageRead
+		var all []Question
 		for _, test := range tests {
-			page, err := s.Page(t.Context(), part, test.room, test.read)
+			page, err := onePage(t, s, test.room, test.read)
 			if err != nil {
 				t.Fatal(err)
 			}
+			alone, all = append(alone, page), append(all, Question{test.room, test.read})
 			var first, last uint64
 			for i, e := range page.Entries {
 				if i > 0 && e.Seq != last+1 {
@@ -436,10 +440,13 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s: floor %d, head %d", test.room, page.Floor, page.Head)
 			}
 			test.read.Have = &event.Held{Head: page.Head, Floor: page.Floor}
-			again, err := s.Page(t.Context(), part, test.room, test.read)
+			again, err := onePage(t, s, test.room, test.read)
 			if err != nil || !again.Same || again.Entries != nil || again.Head != page.Head || again.Floor != page.Floor {
 				t.Errorf("%s %+v, of what is held: %+v, %v", test.room, test.read, again, err)
 			}
+		}
+		if together, err := s.Pages(t.Context(), part, all...); err != nil || !reflect.DeepEqual(together, alone) {
+			t.Errorf("asked for at once the pages are %+v, %v; one by one they are %+v", together, err, alone)
 		}
 		for _, test := range []struct {
 			read event.ReadHistory
@@ -454,12 +461,21 @@ func TestPages(t *testing.T) {
 			{event.ReadHistory{After: after(280)}, event.Held{Head: 280, Floor: 101}, false},
 		} {
 			test.read.Have = &test.have
-			page, err := s.Page(t.Context(), part, "a", test.read)
+			page, err := onePage(t, s, "a", test.read)
 			if err != nil || page.Same != test.same || page.Same == (page.Entries != nil) {
 				t.Errorf("%+v, holding %+v: the same %t with %d entries, %v", test.read, test.have, page.Same, len(page.Entries), err)
 			}
 		}
 	})
+}
+
+func onePage(t *testing.T, s *Store, id event.RoomID, r event.ReadHistory) (event.PageRead, error) {
+	t.Helper()
+	pages, err := s.Pages(t.Context(), part, Question{id, r})
+	if err != nil {
+		return event.PageRead{}, err
+	}
+	return pages[0], nil
 }
 
 func make32k() []byte {

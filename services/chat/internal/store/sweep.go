@@ -41,7 +41,7 @@ func (l *Log) Sweep(ctx context.Context, now time.Time, age time.Duration, n int
 }
 
 func (l *Log) sweepRoom(ctx context.Context, room event.RoomID, cutoff, slack int64) (uint64, error) {
-	entries, err := l.engine.scan(ctx, l.partition, room, 1, ^uint64(0), sweepChunk, false)
+	entries, err := scanOne(ctx, l.engine, l.partition, span{room, 1, ^uint64(0), sweepChunk, false})
 	if err != nil {
 		return 0, err
 	}
