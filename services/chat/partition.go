@@ -30,6 +30,7 @@ type partition struct {
 	gone     []event.RoomID       // rooms not in memory whose logs turned out to be gone
 	ill      bool                 // the log's last failure is reported and not over
 	oddities map[string]time.Time // when a skipped command was logged last, by reason
+	sweepAt  time.Time            // when to look for old entries next
 
 	mu      sync.Mutex
 	writer  *bus.Writer
@@ -51,6 +52,7 @@ const (
 	watchEvery   = time.Second
 	watchTimeout = 5 * time.Second
 	sweepRooms   = 8 // looked at for old entries, each time; commands wait so long
+	sweepPause   = 10 * time.Second
 )
 
 // open takes a partition over; earlier owners are fenced from then on.
@@ -148,8 +150,8 @@ func (p *partition) tend(ctx context.Context) error {
 	if err == nil && p.suspected() {
 		err = p.lookForGone(ctx)
 	}
-	if err == nil {
-		err = p.sweep(ctx)
+	if now := time.Now(); err == nil && !now.Before(p.sweepAt) {
+		err = p.sweep(ctx, now)
 	}
 	if err != nil {
 		return p.mend(ctx, err)
@@ -158,8 +160,12 @@ func (p *partition) tend(ctx context.Context) error {
 	return p.announce(ctx)
 }
 
-func (p *partition) sweep(ctx context.Context) error {
-	trimmed, err := p.log.Sweep(ctx, time.Now(), p.s.cfg.RetentionAge, sweepRooms)
+// sweep removes old entries, some at a time; where there are none it looks again later.
+func (p *partition) sweep(ctx context.Context, now time.Time) error {
+	trimmed, err := p.log.Sweep(ctx, now, p.s.cfg.RetentionAge, sweepRooms)
+	if err == nil && len(trimmed) == 0 {
+		p.sweepAt = now.Add(min(p.s.cfg.RetentionAge/100, sweepPause))
+	}
 	for _, t := range trimmed {
 		p.s.metrics.trimmed.Inc()
 		if r := p.rooms.peek(t.Room); r != nil {
