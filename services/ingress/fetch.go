@@ -15,6 +15,9 @@ type fetch struct {
 	tries  int    // in a row without an answer
 }
 
+// forget gives up the one in flight, and how long there was no answer.
+func (f *fetch) forget() { f.number, f.tries = 0, 0 }
+
 // pageRequest is a page to be asked for; number 0: none.
 type pageRequest struct {
 	number uint64
@@ -86,7 +89,7 @@ func (r *room) page(number uint64, p ring.Page, w *wakes) {
 		return
 	}
 	if number == r.fetch.number {
-		r.fetch.number, r.fetch.tries = 0, 0
+		r.fetch.forget()
 	}
 	if r.log.AddPage(p) {
 		r.touchAll(w)

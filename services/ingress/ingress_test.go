@@ -250,6 +250,16 @@ func TestOldAnswersResetNothing(t *testing.T) {
 	}
 }
 
+// missOne has a user say in room r what is not delivered, and the edge learn that something is missing.
+func (e *edge) missOne(u *client) {
+	e.Helper()
+	u.say(`{"type":"send","room":"r","cid":"1","body":1}`)
+	if err := e.others.wait(e.ctx, func(c event.Command) bool { return c.Post != nil }); err != nil {
+		e.Fatal(err)
+	}
+	deliveries{svc: e.service}.Missed(e.ctx, fmt.Sprintf("notifier-%02d", event.PartitionOf("r", 2)))
+}
+
 func TestLostDeliveriesAreFoundBySync(t *testing.T) {
 	e := start(t)
 	alice := e.user("alice")
@@ -257,13 +267,37 @@ func TestLostDeliveriesAreFoundBySync(t *testing.T) {
 	e.others.mu.Lock()
 	e.others.skip = func(event.Entry) bool { return true }
 	e.others.mu.Unlock()
-	alice.say(`{"type":"send","room":"r","cid":"1","body":1}`)
-	if err := e.others.wait(e.ctx, func(c event.Command) bool { return c.Post != nil }); err != nil {
-		t.Fatal(err)
-	}
-	deliveries{svc: e.service}.Missed(e.ctx, fmt.Sprintf("notifier-%02d", event.PartitionOf("r", 2)))
+	e.missOne(alice)
 	if got := alice.room(1); got != "1" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestTroubleIsForgotten: pages without an answer are asked for anew more and more seldom, but
+// no longer when the room hears from the others again.
+func TestTroubleIsForgotten(t *testing.T) {
+	e := start(t)
+	alice := e.user("alice")
+	alice.join("r")
+	r := e.service.hub.room("r")
+	troubled := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.fetch = fetch{number: 99, last: 99, tries: 4}
+	}
+	e.others.mu.Lock()
+	e.others.skip = func(n event.Entry) bool { return n.Seq == 1 }
+	e.others.mu.Unlock()
+	troubled()
+	e.missOne(alice)
+	if got := alice.room(1); got != "1" {
+		t.Errorf("got %q", got)
+	}
+	troubled()
+	e.others.lose("r", "e2", 1)
+	alice.hear("reset")
+	if p := r.patience(); p > 2*time.Second {
+		t.Errorf("after a reset a page is waited for for %s", p)
 	}
 }
 

@@ -92,6 +92,9 @@ func (r *room) synced(h event.RoomHead, w *wakes) (again bool) {
 		r.reset(h, w)
 	default:
 		r.log.Heard(h.Head)
+		if r.fetch.tries > 0 { // there was trouble, and now there are answers
+			r.fetch.forget()
+		}
 	}
 	ask := r.nextFetch()
 	r.mu.Unlock()
@@ -103,7 +106,7 @@ func (r *room) synced(h event.RoomHead, w *wakes) (again bool) {
 func (r *room) reset(h event.RoomHead, w *wakes) {
 	r.past = r.log.Epoch()
 	r.log.Reset(string(h.Epoch), h.Head)
-	r.fetch.number = 0
+	r.fetch.forget()
 	for _, sub := range r.subs {
 		r.log.Void(&sub.cursor)
 	}
