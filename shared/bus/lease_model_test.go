@@ -201,6 +201,7 @@ type group struct {
 	mu       sync.Mutex
 	replicas []*replica     // changed by the test alone
 	newest   map[int]uint64 // generation, by partition
+	opens    int
 	wrong    string
 }
 
@@ -238,6 +239,7 @@ func (g *group) join() error {
 				}
 			}
 			g.newest[p.Number] = p.Generation
+			g.opens++
 			r.opened[p.Number] = ctx
 			return tenancy{g, r, p.Number}, nil
 		}})
@@ -462,4 +464,67 @@ func TestLeasesAfterTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPartitionsMoveAtOnce: whoever waits for partitions takes them as soon as they are released.
+func TestPartitionsMoveAtOnce(t *testing.T) {
+	for late := range 10 {
+		bubble(t, func(t *testing.T) {
+			g := &group{broker: newLeaseBroker(), partitions: 8, newest: map[int]uint64{}, closing: 300 * time.Millisecond}
+			g.do(deed{What: "join"})
+			g.rest()
+			time.Sleep(time.Duration(late) * 100 * time.Millisecond)
+			g.do(deed{What: "join"})
+			time.Sleep(time.Second + g.closing + 150*time.Millisecond) // the other one looks once a second who is there
+			if why := g.shared(nil); why != "" {
+				t.Errorf("joined %d00 ms after a round: %s", late, why)
+			}
+			for len(g.replicas) > 0 {
+				g.end(0)
+			}
+			if why := g.failed(); why != "" {
+				t.Error(why)
+			}
+		})
+	}
+}
+
+// TestForgottenMembersKeepTheirShare: when a broker has forgotten who is there, nobody takes
+// what is others'; each partition is opened anew once, and at once when a subscription has ended.
+func TestForgottenMembersKeepTheirShare(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		g := &group{broker: newLeaseBroker(), partitions: 9, newest: map[int]uint64{}}
+		for range 3 {
+			g.do(deed{What: "join"})
+			time.Sleep(300 * time.Millisecond)
+		}
+		g.rest()
+		for range 10 {
+			g.mu.Lock()
+			g.opens = 0
+			g.mu.Unlock()
+			g.broker.forget()
+			for _, r := range g.replicas {
+				time.Sleep(20 * time.Millisecond)
+				r.bus.alarm.ring()
+			}
+			time.Sleep(250 * time.Millisecond)
+			if why := g.shared(nil); why != "" {
+				t.Error(why)
+			}
+			g.rest()
+			g.mu.Lock()
+			if g.opens > g.partitions {
+				t.Errorf("%d partitions were opened %d times", g.partitions, g.opens)
+			}
+			g.mu.Unlock()
+			time.Sleep(170 * time.Millisecond)
+		}
+		for len(g.replicas) > 0 {
+			g.end(0)
+		}
+		if why := g.failed(); why != "" && !strings.Contains(why, "believes in") {
+			t.Error(why)
+		}
+	})
 }

@@ -27,6 +27,7 @@ func (b *Bus) keepAnnounced(ctx context.Context, set, member string, lapsed func
 	known := false
 	wait := newBackoff(50*time.Millisecond, b.cfg.LeaseTTL/6)
 	for ctx.Err() == nil {
+		heard := b.alarm.heard()
 		call, cancel := context.WithTimeout(ctx, min(callTimeout, b.cfg.LeaseTTL/3))
 		fresh, err := b.backend.Announce(call, set, member, b.cfg.LeaseTTL)
 		cancel()
@@ -42,7 +43,7 @@ func (b *Bus) keepAnnounced(ctx context.Context, set, member string, lapsed func
 			lapsed()
 		}
 		known = true
-		sleep(ctx, b.cfg.LeaseTTL/3)
+		sleep(ctx, b.cfg.LeaseTTL/3, heard)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,10 +21,12 @@ type owner struct {
 
 	owned     map[int]*holding
 	ended     chan *holding
-	used      map[int]uint64   // the generation last used, by partition
-	unsure    map[int]struct{} // asked for, without an answer
-	announced time.Duration
+	used      map[int]uint64 // the generation last used, by partition
+	unsure    map[int]int    // asked for, without an answer: so many more answers make it sure
+	roster    *roster
 	renewed   time.Duration
+	missing   int           // what was to be taken in the last round, and was not free
+	hurried   time.Duration // until then others are about to release what this one is to take
 	stopping  bool
 	unchecked bool // P is to be settled again, since a lease was taken
 }
@@ -32,7 +35,7 @@ func newOwner(b *Bus, r registration) *owner {
 	o := &owner{
 		bus: b, registration: r, partitions: 1,
 		log:   b.log.With("topic", r.topic, "group", r.group),
-		owned: map[int]*holding{}, ended: make(chan *holding), used: map[int]uint64{}, unsure: map[int]struct{}{},
+		owned: map[int]*holding{}, ended: make(chan *holding), used: map[int]uint64{}, unsure: map[int]int{},
 	}
 	if r.keyed {
 		o.partitions = b.cfg.Partitions
@@ -40,17 +43,18 @@ func newOwner(b *Bus, r registration) *owner {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(b.cfg.Name))
 	o.first = int(h.Sum32() % uint32(o.partitions))
-	o.announced, o.renewed = -b.cfg.LeaseTTL, -b.cfg.LeaseTTL
+	o.roster = newRoster(b, r.set())
+	o.renewed = -b.cfg.LeaseTTL
 	return o
 }
 
 // run returns when ctx has ended and every partition is given up, with an error
 // if the broker was set up with another P.
 func (o *owner) run(ctx context.Context) error {
-	tick := time.NewTicker(min(time.Second, o.bus.cfg.LeaseTTL/6))
-	defer tick.Stop()
 	fatal := o.round(ctx)
-	done := ctx.Done()
+	next := time.NewTimer(o.pause())
+	defer next.Stop()
+	done, heard := ctx.Done(), o.bus.alarm.heard()
 	for {
 		if fatal != nil || !o.stopping && ctx.Err() != nil {
 			o.leave(ctx)
@@ -63,12 +67,27 @@ func (o *owner) run(ctx context.Context) error {
 		case <-done:
 		case h := <-o.ended:
 			o.release(ctx, h)
-		case <-tick.C:
+		case <-heard:
+			heard = o.bus.alarm.heard()
+			o.renewed = -o.bus.cfg.LeaseTTL
+			next.Reset(0)
+		case <-next.C:
 			if err := o.round(ctx); fatal == nil {
 				fatal = err
 			}
+			next.Reset(o.pause())
 		}
 	}
+}
+
+// pause is how long until the next round: a short while when others have been asked to
+// release something.
+func (o *owner) pause() time.Duration {
+	ttl := o.bus.cfg.LeaseTTL
+	if o.bus.clock() < o.hurried {
+		return min(100*time.Millisecond, ttl/60)
+	}
+	return min(time.Second, ttl/6)
 }
 
 // leave tells the others first, so that they take what is released at once.
@@ -80,63 +99,29 @@ func (o *owner) leave(ctx context.Context) {
 	for _, h := range o.owned {
 		h.giveUp()
 	}
-	_ = o.call(ctx, func(ctx context.Context) error { return o.bus.backend.Withdraw(ctx, o.set(), o.bus.cfg.Name) })
-}
-
-// call bounds one call of the broker. It is made even when ctx has ended: leases
-// are released then.
-func (o *owner) call(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(callTimeout, o.bus.cfg.LeaseTTL/3))
-	defer cancel()
-	return do(ctx)
+	o.roster.leave(ctx)
 }
 
 // round renews, looks who else is there, and takes or gives up.
 func (o *owner) round(ctx context.Context) error {
 	third := o.bus.cfg.LeaseTTL / 3
-	if now := o.bus.clock(); now-o.renewed >= third {
+	if now := o.bus.clock(); now-o.renewed >= third || len(o.unsure) > 0 {
 		o.renewed = now
 		o.renew(ctx)
 	}
 	if o.stopping || ctx.Err() != nil {
 		return nil
 	}
-	members, err := o.members(ctx)
+	members, changed, err := o.roster.count(ctx)
 	if err != nil {
 		o.log.Debug("look for the group's members", "err", err)
 		return nil
 	}
 	take, give := plan(o.partitions, members, o.count())
 	o.giveSome(give)
-	o.take(ctx, take)
+	o.hurry(changed, take-o.take(ctx, take))
 	o.giveBack(ctx)
 	return o.check(ctx)
-}
-
-// members announces this one, when due, and counts all.
-func (o *owner) members(ctx context.Context) (int, error) {
-	name := o.bus.cfg.Name
-	if now := o.bus.clock(); now-o.announced >= o.bus.cfg.LeaseTTL/3 {
-		err := o.call(ctx, func(ctx context.Context) error {
-			_, err := o.bus.backend.Announce(ctx, o.set(), name, o.bus.cfg.LeaseTTL)
-			return err
-		})
-		if err != nil {
-			return 0, err
-		}
-		o.announced = now
-	}
-	count := 1
-	err := o.call(ctx, func(ctx context.Context) error {
-		members, err := o.bus.backend.Members(ctx, o.set())
-		for _, m := range members {
-			if m != name {
-				count++
-			}
-		}
-		return err
-	})
-	return count, err
 }
 
 // count is how many are owned, neither lost nor being given up.
@@ -163,19 +148,32 @@ func (o *owner) giveSome(n int) {
 	}
 }
 
+// hurry has the next rounds follow each other closely for a while when somebody has come or
+// gone, or partitions were lost, and not all that is this one's to take was free: who has it
+// gives it up with its own next round. Where partitions cannot be shared evenly nobody ever does.
+func (o *owner) hurry(changed bool, missing int) {
+	switch {
+	case missing == 0:
+		o.hurried = 0
+	case changed || missing > o.missing:
+		o.hurried = o.bus.clock() + o.bus.cfg.LeaseTTL/2
+	}
+	o.missing = missing
+}
+
 // atOnce is how many leases are asked for together.
 const atOnce = 16
 
-// take tries what is not owned, as many at once as are wanted.
-func (o *owner) take(ctx context.Context, wanted int) {
+// take tries what is not owned, as many at once as are wanted, and tells how many it got.
+func (o *owner) take(ctx context.Context, wanted int) (got int) {
 	var free []int
 	for i := range o.partitions {
 		if p := (o.first + i) % o.partitions; o.owned[p] == nil {
 			free = append(free, p)
 		}
 	}
-	for wanted > 0 && len(free) > 0 && ctx.Err() == nil {
-		try := free[:min(wanted, len(free), atOnce)]
+	for got < wanted && len(free) > 0 && ctx.Err() == nil {
+		try := free[:min(wanted-got, len(free), atOnce)]
 		free = free[len(try):]
 		asked := o.bus.clock()
 		leases, err := o.lease(ctx, try)
@@ -184,14 +182,19 @@ func (o *owner) take(ctx context.Context, wanted int) {
 		}
 		for i, l := range leases {
 			if l.Held && o.begin(ctx, try[i], l.Generation, asked) {
-				wanted--
+				got++
 			}
 		}
 		if err != nil {
-			return // the broker is away: not all of them in vain
+			return got // the broker is away: not all of them in vain
 		}
 	}
+	return got
 }
+
+// answers are how many it takes after one did not come: what was asked in vain may be done
+// late, and even after what was asked next.
+const answers = 2
 
 // lease takes or renews several at once. An answer that did not come is not held.
 func (o *owner) lease(ctx context.Context, partitions []int) ([]Lease, error) {
@@ -200,7 +203,7 @@ func (o *owner) lease(ctx context.Context, partitions []int) ([]Lease, error) {
 	var asking sync.WaitGroup
 	for i, p := range partitions {
 		asking.Go(func() {
-			errs[i] = o.call(ctx, func(ctx context.Context) (err error) {
+			errs[i] = o.bus.call(ctx, func(ctx context.Context) (err error) {
 				leases[i], err = o.bus.backend.Lease(ctx, o.leaseName(p), o.bus.cfg.Name, o.bus.cfg.LeaseTTL)
 				return err
 			})
@@ -210,11 +213,15 @@ func (o *owner) lease(ctx context.Context, partitions []int) ([]Lease, error) {
 	var failed error
 	for i, err := range errs {
 		if err == nil {
-			delete(o.unsure, partitions[i])
+			if p := partitions[i]; o.unsure[p] > 1 {
+				o.unsure[p]--
+			} else {
+				delete(o.unsure, p)
+			}
 			continue
 		}
 		leases[i] = Lease{}
-		o.unsure[partitions[i]] = struct{}{}
+		o.unsure[partitions[i]] = answers
 		if failed == nil {
 			failed = fmt.Errorf("lease of partition %d: %w", partitions[i], err)
 		}
@@ -226,20 +233,20 @@ func (o *owner) lease(ctx context.Context, partitions []int) ([]Lease, error) {
 // granted after it had stopped waiting for the answer: nobody would serve them until they
 // end by themselves. Asking again tells, and under which generation.
 func (o *owner) giveBack(ctx context.Context) {
-	for len(o.unsure) > 0 && ctx.Err() == nil {
-		var some []int
-		for p := range o.unsure {
-			if o.owned[p] == nil && len(some) < atOnce {
-				some = append(some, p)
-			}
+	var all []int
+	for p := range o.unsure {
+		if o.owned[p] == nil {
+			all = append(all, p)
 		}
+	}
+	for some := range slices.Chunk(all, atOnce) {
 		leases, err := o.lease(ctx, some)
 		for i, l := range leases {
 			if l.Held {
 				o.releaseLease(ctx, some[i], l.Generation)
 			}
 		}
-		if err != nil || len(some) == 0 {
+		if err != nil || ctx.Err() != nil {
 			return
 		}
 	}
@@ -334,7 +341,7 @@ func (o *owner) release(ctx context.Context, h *holding) {
 }
 
 func (o *owner) releaseLease(ctx context.Context, number int, generation uint64) {
-	err := o.call(ctx, func(ctx context.Context) error {
+	err := o.bus.call(ctx, func(ctx context.Context) error {
 		return o.bus.backend.Release(ctx, o.leaseName(number), o.bus.cfg.Name, generation)
 	})
 	if err != nil {

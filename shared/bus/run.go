@@ -21,6 +21,7 @@ type Bus struct {
 	started time.Time // the zero of clock
 	depths  *depths
 	probe   *probe
+	alarm   *alarm
 	ensured sync.Map // names of topics that this process has made
 
 	stop context.CancelFunc // ends the goroutines that New started
@@ -46,6 +47,7 @@ func New(backend Backend, cfg Config) (*Bus, error) {
 		started: time.Now(),
 		depths:  newDepths(),
 		probe:   &probe{},
+		alarm:   newAlarm(),
 		writers: map[*Writer]struct{}{},
 		held:    map[Held]struct{}{},
 	}

@@ -70,6 +70,7 @@ func (s *subscription) run(ctx context.Context, stop <-chan struct{}) {
 			sleep(ctx, afterHole, stop)
 		default:
 			s.log.Warn("subscription ended; subscribing anew", "err", err)
+			s.bus.alarm.ring()
 			if time.Since(r.started) > 10*time.Second {
 				wait.reset()
 			}
