@@ -19,18 +19,21 @@ type depths struct {
 // watched is one topic's sample.
 type watched struct {
 	used  atomic.Int64 // Unix ns
+	moved atomic.Bool  // published to, consumed, or asked about since the last sample
 	bytes atomic.Int64 // of the group that has most
 	gone  atomic.Bool  // no longer sampled
+	last  time.Time    // of the last sample; sampleDepths' alone
 
 	mu     sync.Mutex
 	groups map[string]Depth
 }
 
 // How long a topic is sampled that is not used: a short while when nothing in it
-// is unread.
+// is unread. One that is empty, and in which nothing moves, is sampled now and then.
 const (
 	watchEmpty = 10 * time.Second
 	watchFull  = 10 * time.Minute
+	watchStill = 10 * time.Second
 )
 
 func newDepths() *depths { return &depths{topics: map[string]*watched{}} }
@@ -51,12 +54,25 @@ func (d *depths) watch(topic string, groups []string) *watched {
 			w.groups[group] = Depth{}
 		}
 	}
-	w.touch(time.Now())
+	w.used.Store(time.Now().UnixNano())
 	return w
 }
 
-func (w *watched) touch(now time.Time)  { w.used.Store(now.UnixNano()) }
+func (w *watched) touch(now time.Time) {
+	w.used.Store(now.UnixNano())
+	w.moved.Store(true)
+}
+
 func (w *watched) over(mark int64) bool { return w.bytes.Load() > mark }
+
+// due tells whether to sample again, and takes that as done.
+func (w *watched) due(now time.Time) bool {
+	if !w.moved.Swap(false) && w.bytes.Load() == 0 && now.Sub(w.last) < watchStill {
+		return false
+	}
+	w.last = now
+	return true
+}
 
 // Over tells whether the unread bytes of the topic that e goes to are above the
 // high-water mark. They are sampled once a second, so a burst may go past it.
@@ -79,7 +95,11 @@ func (b *Bus) sampleDepths(ctx context.Context) {
 	defer cancel()
 	var asking errgroup.Group
 	asking.SetLimit(8)
-	for topic, w := range b.depths.current(time.Now()) {
+	now := time.Now()
+	for topic, w := range b.depths.current(now) {
+		if !w.due(now) {
+			continue
+		}
 		asking.Go(func() error { return b.sample(ctx, topic, w) })
 	}
 	if err := asking.Wait(); err != nil && ctx.Err() == nil {
@@ -110,6 +130,7 @@ func (b *Bus) sample(ctx context.Context, topic string, w *watched) error {
 	for group := range w.all() {
 		depth, err := b.backend.Depth(ctx, topic, group)
 		if err != nil {
+			w.moved.Store(true)
 			return err
 		}
 		w.mu.Lock()

@@ -44,7 +44,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m.batchSize = m.histogram("publish_batch_events", "Events in a published bus message.", topic, prometheus.ExponentialBuckets(1, 2, 9))
 	m.consumeSeconds = m.histogram("consume_seconds", "How long a consumer took for a batch.", group, prometheus.ExponentialBuckets(0.00005, 4, 9))
 	m.owned = m.gauge("partitions_owned", "Partitions whose lease this process has.", group)
-	m.lagMessages = m.gauge("lag_messages", "Bus messages that the group has not acknowledged, sampled once a second.", group)
+	m.lagMessages = m.gauge("lag_messages", "Bus messages that the group has not acknowledged, sampled once a second while something moves, else every 10 s.", group)
 	m.lagBytes = m.gauge("lag_bytes", "Bytes that the group has not acknowledged.", group)
 	m.pending = m.gauge("pending_messages", "Bus messages that a reader of the group was given and has not acknowledged; 0 on NATS, which keeps no list of them.", group)
 	return m, m.err

@@ -15,7 +15,8 @@ type State struct {
 	Held  []Held        // the partitions that this process owns
 }
 
-// Lag is how much of a topic a group has not acknowledged, sampled once a second.
+// Lag is how much of a topic a group has not acknowledged, sampled once a second while
+// something moves, else every ten.
 type Lag struct {
 	Topic, Group string
 	Depth

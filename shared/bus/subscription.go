@@ -163,10 +163,11 @@ func (s *subscription) consumeAll(ctx context.Context, r *reading, in incoming) 
 
 // trim removes what is done with, once a second while there is some.
 func (s *subscription) trim(ctx context.Context) {
-	s.bus.depths.watch(s.topic, s.groups)
+	watched := s.bus.depths.watch(s.topic, s.groups)
 	if !s.consumed.Swap(false) {
 		return
 	}
+	watched.moved.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := s.bus.backend.Trim(ctx, s.topic, s.groups); err != nil {
