@@ -1,8 +1,10 @@
 package redisbus
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +30,14 @@ func unavailable(doing string, err error) error {
 		return fmt.Errorf("%s: %w: %w", doing, bus.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// isBroken tells whether the connection to the server was lost or refused, which is
+// known at once; another try then costs no time.
+func isBroken(err error) bool {
+	var reply redis.Error
+	var network net.Error
+	return !errors.As(err, &reply) && !errors.Is(err, context.DeadlineExceeded) && !(errors.As(err, &network) && network.Timeout())
 }
 
 func isTransient(err error) bool {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +49,20 @@ func TestTransient(t *testing.T) {
 	}
 	if err := unavailable("do it", nil); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestBroken(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	for err, want := range map[error]bool{
+		io.EOF: true, refused: true, late: false, context.DeadlineExceeded: false,
+		permanentReply("NOGROUP No such key"):                            false,
+		permanentReply("LOADING Redis is loading the dataset in memory"): false,
+	} {
+		if isBroken(err) != want {
+			t.Errorf("%v: %v, want %v", err, !want, want)
+		}
 	}
 }
 

@@ -13,10 +13,9 @@ import (
 const (
 	// maxBatch is how many entries one read asks for: so many messages are in flight at most.
 	maxBatch = 64
-	// cursorPace is how long an acknowledgement may wait to be written down, so that a
-	// busy reader writes once for many, and a quiet one not while its message is still on its
-	// way through the next hops. A crash repeats as much.
-	cursorPace = 20 * time.Millisecond
+	// cursorPace is how long an acknowledgement may wait to be written down, so that one
+	// write, which waits for the disk, does for what comes in that time. A crash repeats as much.
+	cursorPace = 200 * time.Millisecond
 )
 
 // follower reads one stream for one group. Each partition has one reader by lease, so that the
@@ -197,10 +196,11 @@ func (f *follower) await(ctx context.Context, msg *message.Message) (acknowledge
 			return false, false
 		case <-due:
 			due = nil
-			if err := f.client.Process(ctx, f.saving(ctx)); err != nil {
-				f.cancel(err)
-			} else {
+			switch err := f.client.Process(ctx, f.saving(ctx)); {
+			case err == nil:
 				f.waiting = time.Time{}
+			case !isBroken(err): // else the next read writes it down, or ends the subscription
+				f.cancel(err)
 			}
 		case <-ctx.Done():
 			select { // just before the end
