@@ -45,7 +45,7 @@ type Checker struct {
 	conns    map[connID]*conn
 	rooms    map[string]*room
 	posts    map[uint64]*post // by room, user and cid
-	order    uint32           // of sends
+	opened   uint32           // connections
 	excused  bool             // a fault was there that may lose entries
 	doubts   []func()         // to be decided at the end
 }
@@ -70,15 +70,14 @@ type position struct {
 
 // room is what all histories together say about a room.
 type room struct {
-	epochs  []string // in the order in which they came up
-	kept    []uint64 // for each: up to where the change to it said the log was kept; of those told, the highest
-	mids    map[string]map[uint64]uint64
-	finals  map[uint64]uint64
-	final   uint64 // the last Final's seq
-	read    bool   // the log was read to its end
-	losses  []told
-	posts   []*post
-	bySends map[sender]uint32 // the newest single send of each connection, in the log's order
+	epochs []string // in the order in which they came up
+	kept   []uint64 // for each: up to where the change to it said the log was kept; of those told, the highest
+	mids   map[string]map[uint64]uint64
+	finals map[uint64]uint64
+	final  uint64 // the last Final's seq
+	read   bool   // the log was read to its end
+	losses []told
+	posts  []*post // in the order in which they were sent
 }
 
 // told is a gap or reset that a client was shown: what it had of (from, to] is void
@@ -90,17 +89,12 @@ type told struct {
 	from, to uint64
 }
 
-type sender struct {
-	user string
-	conn uint32
-}
-
 // post is a message: what was sent under one cid.
 type post struct {
 	user, cid          string
 	hash               uint64
 	sends              int
-	conn, order        uint32
+	conn               uint32
 	acked, seen, final uint64
 	ackEpoch           string
 	seenEpoch          string
@@ -156,8 +150,8 @@ func (c *Checker) Add(l Line) {
 	c.last = l
 	switch l.Kind {
 	case Opened:
-		c.order++
-		c.conns[connID{l.Client, l.Conn}] = &conn{user: l.User, number: c.order, rooms: map[string]*position{}}
+		c.opened++
+		c.conns[connID{l.Client, l.Conn}] = &conn{user: l.User, number: c.opened, rooms: map[string]*position{}}
 	case Closed:
 		delete(c.conns, connID{l.Client, l.Conn})
 	case Joined, Gap, Reset, Left, Delivered:
@@ -188,7 +182,7 @@ func (c *Checker) Add(l Line) {
 func (c *Checker) room(name string) *room {
 	r := c.rooms[name]
 	if r == nil {
-		r = &room{mids: map[string]map[uint64]uint64{}, finals: map[uint64]uint64{}, bySends: map[sender]uint32{}}
+		r = &room{mids: map[string]map[uint64]uint64{}, finals: map[uint64]uint64{}}
 		c.rooms[name] = r
 	}
 	return r
@@ -206,8 +200,7 @@ func (c *Checker) sent(l Line) {
 	key := c.key(l.Room, l.User, l.CID)
 	p := c.posts[key]
 	if p == nil {
-		c.order++
-		p = &post{user: l.User, cid: l.CID, hash: l.Hash, order: c.order}
+		p = &post{user: l.User, cid: l.CID, hash: l.Hash}
 		if on := c.conns[connID{l.Client, l.Conn}]; on != nil {
 			p.conn = on.number
 		}
@@ -286,7 +279,32 @@ func (c *Checker) finish() {
 					name, p.cid, p.user, p.final, p.acked, r.epochs, r.kept)
 			}
 		}
+		c.inOrder(name, r)
 		c.unjust(name, r)
+	}
+}
+
+// inOrder holds what each connection sent once against the places that it got, in the log or
+// where somebody was shown it. What it sent again may stand behind later sends.
+func (c *Checker) inOrder(name string, r *room) {
+	type sender struct {
+		user  string
+		conn  uint32
+		epoch string
+	}
+	newest := map[sender]uint64{}
+	for _, p := range r.posts {
+		seq, epoch := p.seen, p.seenEpoch
+		if p.final != 0 && len(r.epochs) > 0 {
+			seq, epoch = p.final, r.epochs[len(r.epochs)-1]
+		}
+		if p.sends != 1 || seq == 0 {
+			continue
+		}
+		from := sender{p.user, p.conn, epoch}
+		c.last, c.lines = Line{Kind: Sent, Room: name, User: p.user, CID: p.cid, Seq: seq, Epoch: epoch}, p.line
+		c.held("I6", seq >= newest[from], "%s of %s is entry %d of %s, one that it sent before is entry %d", p.cid, p.user, seq, name, newest[from])
+		newest[from] = max(newest[from], seq)
 	}
 }
 
