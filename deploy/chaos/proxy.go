@@ -15,6 +15,7 @@ import (
 // for those to come.
 type Proxy struct {
 	listener net.Listener
+	opened   func(address string)
 	work     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -41,13 +42,14 @@ type Faults struct {
 	DropReply float64
 }
 
-// Listen opens a proxy on a free port of 127.0.0.1.
-func Listen(target string) (*Proxy, error) {
+// Listen opens a proxy on a free port of 127.0.0.1. opened (may be nil) is told of each
+// connection, before anything is sent on it, by the address that the target sees as its client's.
+func Listen(target string, opened func(address string)) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("proxy to %s: %w", target, err)
 	}
-	p := &Proxy{listener: l, target: target, changed: make(chan struct{}), pairs: map[*pair]struct{}{}}
+	p := &Proxy{listener: l, opened: opened, target: target, changed: make(chan struct{}), pairs: map[*pair]struct{}{}}
 	p.work.Go(p.accept)
 	return p, nil
 }
@@ -135,6 +137,9 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	p.pairs[c] = struct{}{}
 	p.mu.Unlock()
+	if p.opened != nil {
+		p.opened(server.LocalAddr().String())
+	}
 	var both sync.WaitGroup
 	both.Go(func() { c.pump(server, client, true) })
 	both.Go(func() { c.pump(client, server, false) })

@@ -45,7 +45,7 @@ func newEcho(t *testing.T) *echo {
 
 func throughProxy(t *testing.T) (*echo, *Proxy, func() net.Conn) {
 	e := newEcho(t)
-	p, err := Listen(e.listener.Addr().String())
+	p, err := Listen(e.listener.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (w *world) watchReaders(ctx context.Context) (end func() (int, string), err
 	if _, err := conn.Write([]byte("MONITOR\r\n")); err != nil {
 		return nil, fmt.Errorf("watch what Redis is asked: %w", err)
 	}
-	r := newReaders(w.ownerOf(map[string]string{}))
+	r := newReaders(w.ownerOf)
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		lines := bufio.NewScanner(conn)
@@ -117,30 +117,10 @@ func (w *world) watchReaders(ctx context.Context) (end func() (int, string), err
 	}, nil
 }
 
-// ownerOf finds the service whose proxy has the connection from this address to the
-// broker, also when it has ended since.
-func (w *world) ownerOf(known map[string]string) func(string) string {
-	return func(address string) string {
-		if known[address] == "" {
-			for service, proxies := range w.proxies {
-				for _, p := range proxies {
-					for _, a := range p.addresses() {
-						known[a] = service
-					}
-				}
-			}
-		}
-		return known[address]
-	}
-}
-
-// addresses are those that the target sees as its clients'.
-func (p *Proxy) addresses() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := make([]string, 0, len(p.pairs))
-	for c := range p.pairs {
-		out = append(out, c.server.LocalAddr().String())
-	}
-	return out
+// ownerOf is the service whose proxy had the connection from this address to the broker
+// last; empty: none.
+func (w *world) ownerOf(address string) string {
+	service, _ := w.callers.Load(address)
+	name, _ := service.(string)
+	return name
 }

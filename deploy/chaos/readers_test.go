@@ -1,7 +1,9 @@
 package chaos
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"testing"
 )
 
@@ -38,6 +40,52 @@ func TestReaders(t *testing.T) {
 		}
 		if len(r.late) != c.late {
 			t.Errorf("%s: %v", name, r.late)
+		}
+	}
+}
+
+func TestAnAddressIsWhoseConnectionHadItLast(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	w := &world{proxies: map[string][]*Proxy{}}
+	through := func(service string) (asTheBrokerSees string) {
+		t.Helper()
+		front, err := w.via(service, l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, "hello")
+		broker, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer broker.Close()
+		if _, err := bufio.NewReader(broker).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		return broker.RemoteAddr().String()
+	}
+	one, other := through("chat-1"), through("notifier-1")
+	if a, b := w.ownerOf(one), w.ownerOf(other); a != "chat-1" || b != "notifier-1" {
+		t.Errorf("%q and %q", a, b)
+	}
+	w.proxies["notifier-1"][0].opened(one) // the system gives the port away again
+	if a, b := w.ownerOf(one), w.ownerOf("127.0.0.1:1"); a != "notifier-1" || b != "" {
+		t.Errorf("%q and %q", a, b)
+	}
+	for _, ps := range w.proxies {
+		for _, p := range ps {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

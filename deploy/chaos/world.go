@@ -25,6 +25,7 @@ type world struct {
 	*cluster.Cluster
 	cfg     Config
 	proxies map[string][]*Proxy // by service
+	callers sync.Map            // the service, by the address that the broker sees; one may come again
 	load    *Load
 	rec     *Recorder
 	rand    *rand.Rand
@@ -78,7 +79,7 @@ func patientRedis(o *redis.Options) *redis.Client {
 }
 
 func (w *world) via(service, broker string) (string, error) {
-	p, err := Listen(broker)
+	p, err := Listen(broker, func(address string) { w.callers.Store(address, service) })
 	if err != nil {
 		return "", err
 	}
