@@ -9,16 +9,16 @@ import (
 	"slices"
 )
 
-// Campaign is what one report is about: runs of one commit, perhaps made one by
-// one, and the storm.
+// Campaign is what one report is about: runs of one state of the product, perhaps made
+// one by one, and the storm.
 type Campaign struct {
 	Runs  []*Result
 	Storm *Storm // nil: there was none
 }
 
-// ReadCampaign reads what was saved in a folder of this commit. A folder that does
-// not exist has nothing.
-func ReadCampaign(dir, commit string) (Campaign, error) {
+// ReadCampaign reads what was saved in a folder of the commits with the same product.
+// A folder that does not exist has nothing.
+func ReadCampaign(dir string, same func(commit string) bool) (Campaign, error) {
 	var c Campaign
 	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
@@ -30,7 +30,7 @@ func ReadCampaign(dir, commit string) (Campaign, error) {
 			if err := readJSON(path, &s); err != nil {
 				return c, err
 			}
-			if s.Commit == commit {
+			if same(s.Commit) {
 				c.Storm = &s
 			}
 			continue
@@ -39,7 +39,7 @@ func ReadCampaign(dir, commit string) (Campaign, error) {
 		if err := readJSON(path, &r); err != nil {
 			return c, err
 		}
-		if r.Config.Commit == commit && len(r.Verdicts) == len(invariants) {
+		if same(r.Config.Commit) && len(r.Verdicts) == len(invariants) {
 			c.Runs = append(c.Runs, &r)
 		}
 	}

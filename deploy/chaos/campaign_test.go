@@ -23,12 +23,12 @@ func TestRunsMadeOneByOneComeToOnePage(t *testing.T) {
 		}
 	}
 	save(2, "new", func(r *Result) { r.Troubles = []string{"F2, kill: no victim"} })
-	save(1, "new", nil)
+	save(1, "newer", nil)
 	save(3, "old", nil)
 	if err := (&Storm{Commit: "new", Command: "make campaign", Clients: 100, Connected: 100, Back: 3 * time.Second}).Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	all, err := ReadCampaign(dir, "new")
+	all, err := ReadCampaign(dir, func(commit string) bool { return commit != "old" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestRunsMadeOneByOneComeToOnePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := out.String()
-	for _, want := range []string{"at commit `new`", "4 faults happened under load, 2 of them", "20 messages were acknowledged", "kept, 100 of 100 after 3s",
+	for _, want := range []string{"at commit `new`, `newer`", "4 faults happened under load, 2 of them", "20 messages were acknowledged", "kept, 100 of 100 after 3s",
 		"## Seed 1 on Redis", "## Seed 2 on Redis", "**Not whole: F2, kill: no victim**", "| F7 | FLUSHALL | 2 | 1 | 4 | 0s | 3s | 3s | 3 | 2 |", "Replay: `make campaign`"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("it lacks %q:\n%s", want, page)
@@ -79,6 +79,7 @@ func TestOnlyTimesAreExcusedOnABusyMachine(t *testing.T) {
 		"late":                              {Result{Config: patient, Verdicts: late.Verdicts()}, true},
 		"late, lag":                         {Result{Config: patient, Verdicts: late.Verdicts(), Lag: MostLag}, false},
 		"late, stood still":                 {Result{Config: patient, Verdicts: late.Verdicts(), Stalled: time.Minute, Took: 5 * time.Minute}, false},
+		"late, others ran":                  {Result{Config: patient, Verdicts: late.Verdicts(), Stolen: time.Minute, Took: 5 * time.Minute}, true},
 		"late, slowed":                      {Result{Config: patient, Verdicts: late.Verdicts(), Slowed: true}, false},
 		"late, a little lag, not patient":   {Result{Verdicts: late.Verdicts(), Lag: MostLag}, true},
 		"lost, lag":                         {Result{Config: patient, Verdicts: lost.Verdicts(), Lag: 2 * MostLag}, true},

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,12 +94,13 @@ func groupDestroyed(ctx context.Context, w *world) (string, after, error) {
 func tailCut(ctx context.Context, w *world) (string, after, error) {
 	w.Redis.Kill()
 	files, err := filepath.Glob(filepath.Join(w.data, "appendonlydir", "*.incr.aof"))
-	if err == nil && len(files) != 1 {
-		err = fmt.Errorf("%d incremental append-only files, want one", len(files))
+	if err == nil && len(files) == 0 {
+		err = errors.New("no incremental append-only file is there")
 	}
 	cut := 0
-	if err == nil {
-		cut, err = cutTail(files[0], 20+w.rand.IntN(400))
+	if err == nil { // while Redis rewrites there are two, of which the one with the higher number is written to
+		newest := slices.MaxFunc(files, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+		cut, err = cutTail(newest, 20+w.rand.IntN(400))
 	}
 	if startErr := w.startCareless(ctx); err == nil {
 		err = startErr

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // lags is how late the pacer was.
@@ -51,4 +53,20 @@ func (l *Load) Stalled() time.Duration {
 	l.lag.mu.Lock()
 	defer l.lag.mu.Unlock()
 	return l.lag.stalled
+}
+
+// stolen is for how long, since it started, the machine was kept from running what was
+// ready to run because its host ran other guests: the steal time of /proc/stat, of all
+// processors on average. 0 where the system does not tell.
+func stolen() time.Duration {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0
+	}
+	stat, err := fs.Stat()
+	if err != nil {
+		return 0
+	}
+	average := stat.CPUTotal.Steal / float64(max(len(stat.CPU), 1)) // in seconds
+	return time.Duration(average * float64(time.Second))
 }

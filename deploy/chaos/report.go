@@ -54,6 +54,12 @@ func (r *Result) Err() error {
 	if !errors.Is(r.Stopped, ErrBusy) && (!r.Busy() || !errors.Is(r.Stopped, errIdle)) {
 		errs = append(errs, r.Stopped)
 	}
+	return errors.Join(append(errs, r.violated())...)
+}
+
+// violated tells which invariants the run found violated; nil: none.
+func (r *Result) violated() error {
+	var errs []error
 	for _, v := range r.Verdicts {
 		if v.Violations > v.Late || v.Violations > 0 && !r.Busy() {
 			errs = append(errs, fmt.Errorf("%s is violated %d times: %s", v.Invariant, v.Violations, v.First))

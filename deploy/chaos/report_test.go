@@ -31,3 +31,19 @@ func TestReportSaysWhatHappenedAndHowToReplay(t *testing.T) {
 		t.Errorf("on a busy machine: %v", err)
 	}
 }
+
+func TestReportTellsWhatHealedLateAndWasLetPass(t *testing.T) {
+	c := NewChecker()
+	c.Add(Line{Kind: Healed, Room: "r", Code: "F8", Took: 5470, Bound: 6200, Timed: true})
+	r := &Result{Verdicts: c.Verdicts(), Faults: []Happened{{ID: "F8", Counted: true, Healed: 5470 * time.Millisecond}, {ID: "F2", Counted: true, Healed: 15 * time.Second},
+		{ID: "F8", AckedBefore: 900}}} // the last could not be done
+	var out strings.Builder
+	if err := (Campaign{Runs: []*Result{r}}).Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"is allowed: F8 after 5.47s, promised are 5s.\n", "2 faults happened under load", "| F8 | power cut: the AOF's tail is cut off | 1 | 1 |"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it lacks %q:\n%s", want, out.String())
+		}
+	}
+}

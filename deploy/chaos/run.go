@@ -41,6 +41,10 @@ type Happened struct {
 	Err               error         `json:"-"`
 }
 
+// made tells whether the fault happened at all: one that could not be done does not
+// count although enough was acknowledged.
+func (h Happened) made() bool { return h.Counted || h.AckedBefore < enough }
+
 // Result is what came out of a run.
 type Result struct {
 	Config     Config
@@ -54,6 +58,7 @@ type Result struct {
 	Conns      int
 	Lag        time.Duration // p99 of the load's own scheduling
 	Stalled    time.Duration // for which the load had no processor at all
+	Stolen     time.Duration // for which the host ran other guests, see [stolen]
 	Slowed     bool          // the machine could not serve the rate, and it was lowered
 	Took       time.Duration
 	Stopped    error    `json:"-"` // why the run ended early, if it did
@@ -69,6 +74,7 @@ const MostLag = 50 * time.Millisecond
 // Busy tells whether the machine was too busy for the run's times to count. A
 // patient run, which is not there to measure, is sooner in doubt: half the lag will
 // do, or that the machine could not serve the rate, or stood still for a twentieth of the time.
+// What its host took is told, and excuses nothing.
 func (r *Result) Busy() bool {
 	if r.Config.Patience > 1 && (r.Slowed || r.Lag > MostLag/2 || r.Stalled > r.Took/20) {
 		return true
@@ -101,7 +107,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
+	began, taken := time.Now(), stolen()
 	w, err := newWorld(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -111,7 +117,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, errors.Join(err, w.close(), w.endRecord())
 	}
 	r.Stopped = w.nemesis(ctx, chosen, r)
-	r.Lag, r.Stalled, r.Slowed = w.load.P99(), w.load.Stalled(), w.slowed
+	r.Lag, r.Stalled, r.Stolen, r.Slowed = w.load.P99(), w.load.Stalled(), stolen()-taken, w.slowed
 	poisoned := false
 	for _, f := range chosen {
 		poisoned = poisoned || f.poison

@@ -61,10 +61,13 @@ func (c *campaign) run(ctx context.Context) (err error) {
 		if err := c.one(ctx, seed); err != nil {
 			broken = errors.Join(broken, fmt.Errorf("seed %d: %w", seed, err))
 		}
-		broken = errors.Join(broken, c.write())
+		broken = errors.Join(broken, c.write(ctx))
 	}
 	if c.storm > 0 && ctx.Err() == nil {
-		broken = errors.Join(broken, c.blow(ctx), c.write())
+		broken = errors.Join(broken, c.blow(ctx), c.write(ctx))
+	}
+	if len(seeds) == 0 && c.storm == 0 { // the page alone, of what was found before
+		broken = errors.Join(broken, c.write(ctx))
 	}
 	return broken
 }
@@ -100,10 +103,13 @@ func (c *campaign) blow(ctx context.Context) error {
 
 // write writes the report about everything so far: to the file, if there is to be
 // one, and to the terminal.
-func (c *campaign) write() error {
-	all, err := chaos.ReadCampaign(c.results, c.cfg.Commit)
+func (c *campaign) write(ctx context.Context) error {
+	all, err := chaos.ReadCampaign(c.results, func(commit string) bool { return sameProduct(ctx, commit, c.cfg.Commit) })
 	if err != nil {
 		return err
+	}
+	if len(all.Runs) == 0 && all.Storm == nil {
+		return fmt.Errorf("%s has no results of commit %s: nothing is reported", c.results, c.cfg.Commit)
 	}
 	err = all.Write(os.Stdout)
 	if c.page == "" {
@@ -114,6 +120,16 @@ func (c *campaign) write() error {
 		return errors.Join(err, createErr)
 	}
 	return errors.Join(err, all.Write(f), f.Close())
+}
+
+// sameProduct tells whether the commits differ in no service and in nothing shared by
+// them; what is not committed is like nothing else.
+func sameProduct(ctx context.Context, one, other string) bool {
+	if one == other {
+		return true
+	}
+	diff := exec.CommandContext(ctx, "git", "diff", "--quiet", one, other, "--", ":/services", ":/shared", ":/go.work")
+	return diff.Run() == nil
 }
 
 // commit is the state of the source; a report that was renewed is none of it.

@@ -21,7 +21,7 @@ func main() {
 		fmt.Printf(time.Now().Format(time.TimeOnly)+" "+format+"\n", args...)
 	}}}
 	cfg := &c.cfg
-	flag.StringVar(&c.seeds, "seeds", "1", "seeds, comma-separated: a run for each; empty: none, for the storm alone")
+	flag.StringVar(&c.seeds, "seeds", "1", "seeds, comma-separated: a run for each; empty: none, for the storm alone, or for the page of the results alone")
 	only := flag.String("only", "", "faults, comma-separated; empty: all")
 	flag.StringVar(&c.page, "report", "", "file to write the report to, as Markdown")
 	flag.StringVar(&c.results, "results", "", "folder to keep results in: the report is about all in it that are of this commit, also of earlier runs")
