@@ -134,24 +134,23 @@ func (m mutant) hunt(ctx context.Context, whole string, cfg Config) (how string,
 }
 
 // tries is how many runs, with a seed each, a mutant has to show itself.
-const tries = 2
+const tries = 3
 
-// show runs once, and tells what was wrong; empty: nothing.
+// show runs once, and tells which invariant was violated first; empty: none. A run that
+// could not be made, or not to its end, shows nothing.
 func show(ctx context.Context, cfg Config) (string, error) {
 	r, err := Run(ctx, cfg)
-	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case err != nil:
-		return err.Error(), nil // the product does not even start
-	case errors.Is(r.Stopped, errBroken):
-		r.Stopped = nil // the verdicts say what is
+	if err == nil && ctx.Err() == nil {
+		if err = r.violated(); err != nil {
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			return fmt.Sprintf("%.250s", first), nil
+		}
+		err = r.Err()
 	}
-	if err := r.Err(); err != nil {
-		first, _, _ := strings.Cut(err.Error(), "\n")
-		return fmt.Sprintf("%.250s", first), nil
+	if err != nil {
+		fmt.Printf("a run with seed %d shows nothing: %v\n", cfg.Seed, err)
 	}
-	return "", nil
+	return "", ctx.Err()
 }
 
 // overlay applies the patch to copies, and returns the file that `go build -overlay` reads
