@@ -29,7 +29,7 @@ func (c *LoadConfig) waiting() int {
 	if c.Patience > 1 {
 		return 1
 	}
-	return 3
+	return 2
 }
 
 // answerTime is when a user gives its line up: an edge answers within 10 s.
@@ -155,19 +155,21 @@ func (l *Load) Quiet(ctx context.Context) error {
 func wait(ctx context.Context, users []*user, what string, holds func(*user) bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	not := func(u *user) bool { return !holds(u) }
 	for {
-		var not []string
-		for _, u := range users {
-			if !holds(u) {
-				not = append(not, u.client)
-			}
-		}
-		if len(not) == 0 {
+		i := slices.IndexFunc(users, not)
+		if i < 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d %s, %s for example", len(not), what, not[0])
+			n := 1
+			for _, u := range users[i+1:] {
+				if not(u) {
+					n++
+				}
+			}
+			return fmt.Errorf("%d %s, %s for example", n, what, users[i].client)
 		case <-tick.C:
 		}
 	}

@@ -238,7 +238,7 @@ func (u *user) tick(now time.Time) {
 		}
 	}
 	l.rejoin(now)
-	if !l.whole() && len(l.again) == 0 && now.Sub(l.opened) > answerTime && now.Sub(l.lastAsk) > answerTime {
+	if len(l.again) == 0 && now.Sub(l.opened) > answerTime && now.Sub(l.lastAsk) > answerTime && !l.whole() {
 		l.cut() // a join is not answered
 	}
 }
