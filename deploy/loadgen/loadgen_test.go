@@ -91,6 +91,7 @@ func small(t *testing.T, name string) loadgen.Scenario {
 	}
 	s.Rooms, s.Members = min(s.Rooms, 6), min(s.Members, 10)
 	s.Settle, s.WarmUp, s.Measure, s.Drain = 50*time.Millisecond, 100*time.Millisecond, 500*time.Millisecond, patience(10*time.Second)
+	s.Slow *= 10 // of few members
 	if s.Window = min(s.Window, 8); s.Rate > 0 {
 		s.Rate = min(max(s.Rate, 40), 100)
 	}
@@ -113,7 +114,7 @@ func run(t *testing.T, o loadgen.Options) loadgen.Report {
 // at another rate.)
 func TestPresetsAreServedWhole(t *testing.T) {
 	target := parley(t)
-	for _, name := range []string{"A", "B", "C", "D", "E", "F", "quiet"} {
+	for _, name := range []string{"A", "B", "Bslow", "C", "D", "E", "F", "quiet"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // what is timed here is not compared with anything
 			s := small(t, name)

@@ -18,6 +18,7 @@ type Session struct {
 	fleet    *fleet
 	watch    *watch
 	progress *progress
+	slow     *slowReaders // nil: there are none
 
 	before  map[string]int64 // resident bytes without the users
 	after   map[string]int64 // with them, at the end of the last pause
@@ -42,6 +43,9 @@ func open(ctx context.Context, o Options, cfg crowd.Config) (*Session, error) {
 
 // Close ends all connections.
 func (s *Session) Close() error {
+	if s.slow != nil {
+		s.slow.close()
+	}
 	s.watch.stop()
 	return s.fleet.close()
 }
@@ -61,7 +65,10 @@ func (s *Session) Connect(ctx context.Context) error {
 	}
 	s.arrival, s.connect = a, since(s.watch.cpu(), cpu)
 	s.after = s.watch.resident()
-	return nil
+	if n := s.fleet.config.Connections() * s.scenario.Slow / 100; n > 0 {
+		s.slow, err = seat(ctx, s.fleet.config, n)
+	}
+	return err
 }
 
 // Load is one period of messages or pages.

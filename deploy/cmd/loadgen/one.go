@@ -60,6 +60,7 @@ func runOne(ctx context.Context, args []string) error {
 	flags.IntVar(&set.Body, "body", 0, "bytes of a body")
 	flags.Float64Var(&set.Rate, "rate", 0, "messages/s over all rooms")
 	flags.IntVar(&set.Window, "window", 0, "unanswered sends over all rooms, instead of a rate")
+	flags.IntVar(&set.Slow, "slow", 0, "further members who read 1 KiB a second or nothing, in percent of the others")
 	flags.DurationVar(&set.Settle, "settle", 0, "after the last has joined")
 	flags.DurationVar(&set.WarmUp, "warmup", 0, "under load, before measuring")
 	flags.DurationVar(&set.Measure, "measure", 0, "how long to measure")
@@ -101,6 +102,8 @@ func replace(s *loadgen.Scenario, by loadgen.Scenario, flag string) {
 		s.Rate, s.Window = by.Rate, 0
 	case "window":
 		s.Rate, s.Window = 0, by.Window
+	case "slow":
+		s.Slow = by.Slow
 	case "settle":
 		s.Settle = by.Settle
 	case "warmup":

@@ -57,6 +57,7 @@ func TestTargetsScaleWithTheBaseline(t *testing.T) {
 		reported("B", parley, func(r *loadgen.Report) { r.DeliveriesPerCPU, r.Delivery.P99 = 100_000, 30 }),
 		reported("B", parley, func(r *loadgen.Report) { r.DeliveriesPerCPU, r.Delivery.P99 = 75_000, 39 }),
 		reported("B", parley, func(r *loadgen.Report) { r.DeliveriesPerCPU, r.Delivery.P99 = 10, 5000 }),
+		reported("Bslow", parley, func(r *loadgen.Report) { r.Delivery.P99 = 78 }),
 	}}
 	got := map[string]outcome{}
 	for _, o := range r.outcomes() {
@@ -69,6 +70,7 @@ func TestTargetsScaleWithTheBaseline(t *testing.T) {
 		"A resident per connection at the edges":                 {here: 10, measured: 9, reached: true},
 		"B deliveries per CPU-second, to the durable baseline's": {here: 1.3, measured: 1.5, reached: true},
 		"B delivery p99":                                         {here: 40, measured: 39, reached: true},
+		"Bslow delivery p99 to all others, to that of B":         {here: 1.2, measured: 2},
 	} {
 		o := got[what]
 		if o.here != want.here || o.measured != want.measured || o.reached != want.reached || (o.factor >= 1) != o.reached {

@@ -63,7 +63,7 @@ func (r *Results) Markdown() string {
 	if r.Quick {
 		how = "`make bench-compare QUICK=1` (short periods: the figures scatter)"
 	}
-	fmt.Fprintf(&b, "Measured by %s, medians of %d rounds in turn for B and C. ", how, rounds)
+	fmt.Fprintf(&b, "Measured by %s, medians of %d rounds in turn for B, Bslow and C. ", how, rounds)
 	if speed > 0 {
 		fmt.Fprintf(&b, "The durable baseline acknowledges %s messages/s in C here, %.2f of the %s where the targets were set; the column *here* is the target scaled by that.",
 			number(speed*referenceC), speed, number(referenceC))
@@ -89,7 +89,7 @@ func (r *Results) Markdown() string {
 // ratios is the table of the systems side by side.
 func (r *Results) ratios(b *strings.Builder) {
 	b.WriteString("\n| scenario | system | acknowledged/s | deliveries/s | deliveries per CPU-second | CPU µs a message: services + Redis | answer p50 / p99 ms | delivery p50 / p99 ms | KiB a connection |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, scenario := range []string{"A", "B", "B800", "C", "C half", "D", "E", "E10", "F", "quiet"} {
+	for _, scenario := range []string{"A", "B", "Bslow", "B800", "C", "C half", "D", "E", "E10", "F", "quiet"} {
 		for _, system := range []string{baseline, parley, stock, standalone} {
 			if len(r.of(scenario, system)) == 0 {
 				continue

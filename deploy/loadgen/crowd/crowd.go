@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	Loops         int // event loops; 0: 1
 	Sources       int // loopback addresses to connect from, 127.0.0.1 and up; 0: one
 }
+
+// Room is the name of room number i, from 0.
+func (c *Config) Room(i int) string { return c.Prefix + "r" + strconv.Itoa(i) }
 
 // perRoom is the connections of one room.
 func (c *Config) perRoom() int {

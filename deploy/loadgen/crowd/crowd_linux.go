@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"syscall"
 
 	"github.com/parley-chat/parley/deploy/loadgen/dialect"
@@ -31,7 +30,7 @@ func New(cfg Config) (*Crowd, error) {
 	}
 	rooms := make([]string, cfg.Rooms)
 	for i := range rooms {
-		rooms[i] = cfg.Prefix + "r" + strconv.Itoa(i)
+		rooms[i] = cfg.Room(i)
 	}
 	c := &Crowd{}
 	for range cfg.Loops {
