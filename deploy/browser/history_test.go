@@ -100,8 +100,12 @@ func TestALongRoom(t *testing.T) {
 		w.view()
 	}
 	w.read(scroll + ` = 0; ''`)
-	w.is("the way to the first message", `document.querySelector('#top [data-act="toStart"]')`)
-	w.read(`document.querySelector('#top [data-act="toStart"]').click(); ''`)
+	// It stands there between two loads only, so it is pressed in the moment that it is seen.
+	w.is("the way to the first message", `(() => {
+		const way = document.querySelector('#top [data-act="toStart"]');
+		way?.click();
+		return way;
+	})()`)
 	w.is("the first message", `document.querySelector('#timeline [data-seq="1"]')`)
 	for range 8 {
 		before := w.view()

@@ -156,18 +156,28 @@ func (o operator) traces(room, mid string, edgesThere int) {
 	}
 }
 
-// tails looks at the bus while alice sends.
+// tails looks at the bus while alice sends. Topics are read side by side, in no order
+// between them, so each kind is waited for by itself.
 func (o operator) tails(room string, alice *user) {
-	lines := make(chan string, 1)
+	seen := make(chan string, 1)
 	go func() {
-		lines <- o.does(parley.ExitOK, "tail", "--room="+room, "--topic=commands", "--topic=events", "--kind=post", "--kind=posted", "--count=2", "--json")
+		defer close(seen)
+		for _, kind := range []string{"post", "posted"} {
+			seen <- o.does(parley.ExitOK, "tail", "--room="+room, "--topic=commands", "--topic=events", "--kind="+kind, "--count=1", "--json")
+		}
 	}()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	var lines []string
 	for i := 0; ; i++ {
 		select {
-		case text := <-lines:
-			for _, words := range []string{`"kind":"post"`, `"kind":"posted"`, `"user":"alice"`, ` bytes"`} {
+		case line, more := <-seen:
+			if more {
+				lines = append(lines, line)
+				continue
+			}
+			text := strings.Join(lines, "")
+			for _, words := range []string{`"topic":"commands-`, `"kind":"post"`, `"topic":"events-`, `"kind":"posted"`, `"user":"alice"`, ` bytes"`} {
 				if !strings.Contains(text, words) {
 					o.t.Errorf("tail lacks %s:\n%s", words, text)
 				}
