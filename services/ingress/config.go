@@ -64,7 +64,7 @@ type SocketConfig struct {
 	Ping           time.Duration `default:"25s" min:"1s" help:"Without a sign of life for so long a client is pinged."`
 	Pong           time.Duration `default:"10s" min:"1s" help:"How long it has to answer; then 4002."`
 	SendBuffer     int           `default:"65536" min:"0" help:"SO_SNDBUF of a connection in bytes; 0: the system's."`
-	WriteBytes     int           `default:"65536" min:"1024" help:"About the most bytes in one write."`
+	WriteBytes     int           `default:"32768" min:"1024" help:"About the most bytes in one write, which is what a reader that stops can leave in memory."`
 	FrameBytes     int           `default:"65536" min:"1024" help:"Longest frame."`
 	HelloBytes     int           `default:"32768" min:"1024" help:"Longest frame before hello."`
 	ControlRate    float64       `default:"10" min:"1" help:"WebSocket pings and pongs a second from a client."`

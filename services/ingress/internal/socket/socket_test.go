@@ -27,7 +27,7 @@ func testConfig() Config {
 		HelloBytes: 1 << 10, FrameBytes: 4 << 10,
 		HelloTimeout: 5 * time.Second, MessageTimeout: 5 * time.Second, WriteStall: 5 * time.Second,
 		Ping: time.Minute, Pong: time.Minute, CloseGrace: 300 * time.Millisecond,
-		WriteBytes: 64 << 10, ControlRate: 10, ControlBurst: 30,
+		WriteBytes: 32 << 10, ControlRate: 10, ControlBurst: 30,
 	}
 }
 
