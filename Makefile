@@ -90,7 +90,7 @@ bench: ## every benchmark of every package; BENCH=pattern BENCHTIME=1s
 	  ( cd $$module && go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./... | grep -v 'no test files' ) || status=1; \
 	done; exit $$status
 
-bench-compare: ## Parley and the hand-written baseline in turn; writes docs/performance.md (40 min); QUICK=1: 6 min
+bench-compare: ## Parley and the hand-written baseline in turn; writes docs/performance.md (40 min); QUICK=1: 8 min
 	@scripts/need redis-server
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(BIN)/loadgen compare -version $(VERSION) -bin $(BIN) $(if $(QUICK),-quick) -page docs/performance.md
@@ -109,7 +109,7 @@ chaos: ## break everything once under load and check what is promised; SEED=n ON
 	@scripts/need redis-server $(filter-out redis,$(BUS:nats=nats-server))
 	@cd deploy && SEED=$(SEED) ONLY=$(ONLY) BUS=$(BUS) go test -race -count=1 -timeout 30m -v -run TestChaos ./chaos
 
-# Results are kept by seed in bin/campaign: runs of the same commit make one page.
+# Results are kept by seed in bin/campaign: runs of commits with the same services make one page.
 campaign: ## the same at full scale with three seeds, FOR=20m each, then the storm; writes docs/reliability.md
 	@scripts/need redis-server
 	@cd deploy && go run ./cmd/chaos -race=false -full -clients $(CLIENTS) -rate $(RATE) -for $(FOR) -seeds $(SEEDS) -storm $(STORM) $(if $(ROOMS),-rooms $(ROOMS)) \
@@ -122,7 +122,7 @@ soak: ## the same for two hours with one seed
 
 mutants: ## break the product on purpose, patch by patch: is each caught?
 	@scripts/need redis-server
-	@cd deploy && go run ./cmd/chaos -mutants chaos/mutants -clients 60 -rate 80
+	@cd deploy && go run ./cmd/chaos -mutants chaos/mutants -clients 150 -rate 250
 
 pictures: ## the pictures in docs/pictures, taken by Chromium of page and board as they are
 	@scripts/need chromium
