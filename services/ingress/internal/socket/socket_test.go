@@ -339,6 +339,30 @@ func TestSlowReader(t *testing.T) {
 			t.Errorf("ended with %+v", end)
 		}
 	})
+	// The system has the socket written to again when a third of what it holds is gone, which
+	// takes this reader longer than it may stall.
+	t.Run("stays as long as it reads at all", func(t *testing.T) {
+		const patience = time.Second // the reader may stall for so long, on a busy machine
+		e := newEdge(t, func(c *Config) { c.SendBuffer, c.WriteStall = 512<<10, patience })
+		ws, h := e.connect()
+		_ = ws.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
+		for range 400 {
+			h.say(bytes.Repeat([]byte("x"), 10<<10))
+		}
+		pace := time.NewTicker(25 * time.Millisecond)
+		defer pace.Stop()
+		enough := time.After(3 * patience)
+		for reading := true; reading; {
+			select {
+			case end := <-h.end:
+				t.Fatalf("ended with %+v while it was reading", end)
+			case <-enough:
+				reading = false
+			case <-pace.C:
+				_, _ = ws.NetConn().Read(make([]byte, 1<<10))
+			}
+		}
+	})
 	t.Run("is told so when it wakes up", func(t *testing.T) {
 		e := newEdge(t, func(c *Config) {
 			c.SendBuffer, c.WriteStall, c.SlowGrace = 4<<10, 100*time.Millisecond, 10*time.Second

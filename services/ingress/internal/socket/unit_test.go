@@ -2,7 +2,10 @@ package socket
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -81,4 +84,26 @@ func TestMemoryPressureWithoutALimit(t *testing.T) {
 	if MemoryPressure(0.9)() {
 		t.Error("pressed without a limit")
 	}
+}
+
+// TestAWriteThatBeganWellIsNotWaitedForLonger: patience begins with the last progress.
+func TestAWriteThatBeganWellIsNotWaitedForLonger(t *testing.T) {
+	const patience = 10 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		defer theirs.Close()
+		go func() {
+			for range 3 {
+				time.Sleep(patience - time.Second)
+				_, _ = theirs.Read(make([]byte, 1<<10))
+			}
+		}()
+		began := time.Now()
+		c := &Conn{net: ours}
+		rest, err := c.drip(make([]byte, 32<<10), patience)
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || len(rest) != 29<<10 || took != 3*(patience-time.Second)+patience {
+			t.Errorf("after %s %d bytes are left: %v", took, len(rest), err)
+		}
+	})
 }

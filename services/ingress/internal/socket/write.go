@@ -146,23 +146,13 @@ func (c *Conn) tryWrite(out []byte) (n int, err error) {
 	werr := c.raw.Write(func(fd uintptr) bool {
 		for n < len(out) {
 			var k int
-			k, err = syscall.Write(int(fd), out[n:])
-			if err == syscall.EINTR {
-				err = nil
-				continue
-			}
-			if k > 0 {
-				n += k
-			}
-			if err != nil || k <= 0 {
+			if k, err = writeNow(fd, out[n:]); k == 0 {
 				break
 			}
+			n += k
 		}
 		return true
 	})
-	if errors.Is(err, syscall.EAGAIN) {
-		err = nil
-	}
 	return n, errors.Join(err, werr)
 }
 
@@ -188,18 +178,59 @@ func (c *Conn) writeSlowly(rest []byte) {
 	c.server.pool.push(c)
 }
 
-// drip writes as fast as the peer reads; the error is a deadline's when it has
-// read nothing for as long as patience.
+// drip writes as fast as the peer reads; the error is a deadline's when it has made no
+// progress for as long as patience. Progress is also what the peer's host acknowledges:
+// the system has a socket written to again only when a third of what it holds is gone.
 func (c *Conn) drip(rest []byte, patience time.Duration) ([]byte, error) {
+	look := patience // how often to look for progress
+	if c.raw != nil {
+		look /= 4
+	}
+	progress := time.Now()
 	for len(rest) > 0 {
-		_ = c.net.SetWriteDeadline(time.Now().Add(patience))
-		n, err := c.net.Write(rest)
+		before := c.unacknowledged()
+		_ = c.net.SetWriteDeadline(time.Now().Add(look))
+		n, err := c.writeSome(rest)
 		rest = rest[n:]
-		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+		switch {
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			return rest, err
+		case n > 0 || c.unacknowledged() < before:
+			progress = time.Now()
+		case time.Since(progress) >= patience:
 			return rest, err
 		}
 	}
 	return nil, nil
+}
+
+// writeSome waits until the socket takes something, at most until the write deadline,
+// and returns how much it took.
+func (c *Conn) writeSome(out []byte) (n int, err error) {
+	if c.raw == nil {
+		return c.net.Write(out[:min(len(out), 1<<10)])
+	}
+	werr := c.raw.Write(func(fd uintptr) bool {
+		n, err = writeNow(fd, out)
+		return n > 0 || err != nil
+	})
+	return n, errors.Join(err, werr)
+}
+
+// writeNow is one write to a socket that does not block: 0 when it takes nothing now.
+func writeNow(fd uintptr, out []byte) (n int, err error) {
+	for {
+		n, err = syscall.Write(int(fd), out)
+		switch err {
+		case nil:
+			return n, nil
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return 0, nil
+		default:
+			return 0, err
+		}
+	}
 }
 
 // dismiss ends the connection of a peer that reads nothing. Its session ends at
