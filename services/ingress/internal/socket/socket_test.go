@@ -349,19 +349,7 @@ func TestSlowReader(t *testing.T) {
 		for range 400 {
 			h.say(bytes.Repeat([]byte("x"), 10<<10))
 		}
-		pace := time.NewTicker(25 * time.Millisecond)
-		defer pace.Stop()
-		enough := time.After(3 * patience)
-		for reading := true; reading; {
-			select {
-			case end := <-h.end:
-				t.Fatalf("ended with %+v while it was reading", end)
-			case <-enough:
-				reading = false
-			case <-pace.C:
-				_, _ = ws.NetConn().Read(make([]byte, 1<<10))
-			}
-		}
+		readsOn(t, ws, h, 1<<10, 25*time.Millisecond, 3*patience)
 	})
 	t.Run("is told so when it wakes up", func(t *testing.T) {
 		e := newEdge(t, func(c *Config) {
@@ -418,6 +406,25 @@ func TestMalformedHandshake(t *testing.T) {
 	}
 }
 
+// readsOn reads so many bytes at each pace, for as long as given, and fails when the
+// connection ends meanwhile.
+func readsOn(t *testing.T, ws *websocket.Conn, h *echo, bytes int, pace, long time.Duration) {
+	t.Helper()
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	enough := time.After(long)
+	for {
+		select {
+		case end := <-h.end:
+			t.Fatalf("ended with %+v while it was reading", end)
+		case <-enough:
+			return
+		case <-tick.C:
+			_, _ = ws.NetConn().Read(make([]byte, bytes))
+		}
+	}
+}
+
 // A peer that reads slowly gets its ping late; as long as it reads, it stays. This
 // one never answers a ping, and reads for three times as long as a pong may take.
 func TestSlowReaderIsNotTakenForDead(t *testing.T) {
@@ -431,17 +438,5 @@ func TestSlowReaderIsNotTakenForDead(t *testing.T) {
 	for range 400 {
 		h.say(bytes.Repeat([]byte("x"), 4<<10))
 	}
-	pace := time.NewTicker(10 * time.Millisecond)
-	defer pace.Stop()
-	enough := time.After(3 * patience)
-	for reading := true; reading; {
-		select {
-		case end := <-h.end:
-			t.Fatalf("ended with %+v while it was reading", end)
-		case <-enough:
-			reading = false
-		case <-pace.C:
-			_, _ = ws.NetConn().Read(make([]byte, 4<<10))
-		}
-	}
+	readsOn(t, ws, h, 4<<10, 10*time.Millisecond, 3*patience)
 }
