@@ -77,7 +77,7 @@ func StartCluster(t testing.TB, size int) []*Server {
 			return servers
 		}
 		for _, s := range servers {
-			s.Kill()
+			s.kill()
 		}
 	}
 	t.Fatalf("start a cluster of nats-server: %v", err)
@@ -115,8 +115,23 @@ func startAll(servers []*Server) error {
 	return nil
 }
 
-// Kill ends the server as kill -9 does, and waits for its end. It may be dead already.
+// Kill ends the server as kill -9 does, and waits for its end. It may have been killed already;
+// one that has ended by itself, as by a crash, fails the test with what it wrote.
 func (s *Server) Kill() {
+	s.t.Helper()
+	if s.process == nil {
+		return
+	}
+	select {
+	case <-s.ended:
+		log, _ := os.ReadFile(s.log())
+		s.t.Errorf("nats-server has ended by itself: %v; it wrote:\n%s%s", s.process.ProcessState, s.output, log)
+	default:
+	}
+	s.kill()
+}
+
+func (s *Server) kill() {
 	s.t.Helper()
 	if s.process == nil {
 		return
@@ -274,7 +289,7 @@ func (s *Server) store() string { return filepath.Join(s.Dir, "store") }
 
 func (s *Server) await() error {
 	if err := s.awaitJetStream(); err != nil {
-		s.Kill()
+		s.kill()
 		log, _ := os.ReadFile(s.log())
 		return fmt.Errorf("%w; it wrote:\n%s%s", err, s.output, log)
 	}
