@@ -51,9 +51,25 @@ func (t *bucket) do(ctx context.Context, f func(ctx context.Context, o *opened) 
 	return f(ctx, o)
 }
 
+// forget has the next call look for the bucket and make it where it is missing, as after a
+// connection was lost: the server may come back empty, see open.
+func (t *bucket) forget() {
+	t.mu.Lock()
+	t.opened = nil
+	t.mu.Unlock()
+}
+
+// madeKey is written first into every bucket, as soon as the server takes it.
+const (
+	madeKey   = "made"
+	madeTries = 50 // each tryPause after the other
+)
+
 // open makes the bucket as a stream, because CreateKeyValue would turn direct
 // reading on: that may answer from a replica that is behind, and where the bucket
-// is gone it gets no answer at all but a timeout.
+// is gone it gets no answer at all but a timeout. Nothing is read before the bucket
+// holds something: nats-server 2.9 tells of a stream that it is still making, and crashes
+// when that is read; it stores only once it is made.
 func (t *bucket) open(ctx context.Context) (*opened, error) {
 	stream, err := t.backend.makeStream(ctx, jetstream.StreamConfig{
 		Name: "KV_" + t.name, Subjects: []string{"$KV." + t.name + ".>"}, MaxMsgsPerSubject: 1,
@@ -67,7 +83,11 @@ func (t *bucket) open(ctx context.Context) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{KeyValue: kv, stream: stream}, nil
+	o := &opened{KeyValue: kv, stream: stream}
+	if stream.CachedInfo().State.LastSeq == 0 {
+		_, err = t.backend.js.Publish(ctx, o.subject(madeKey), nil, jetstream.WithRetryWait(tryPause), jetstream.WithRetryAttempts(madeTries))
+	}
+	return o, err
 }
 
 // entry is what a key holds; a key without one has revision 0.

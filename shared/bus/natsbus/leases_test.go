@@ -2,8 +2,10 @@ package natsbus
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +58,43 @@ func TestGenerationAfterFlush(t *testing.T) {
 	second := take(t, b, "x-00", "a", time.Minute)
 	if !second.Held || second.Generation <= future {
 		t.Errorf("after a flush: %+v, want a generation above %d", second, future)
+	}
+}
+
+// Many processes come back at once to a server that came back empty: none of them asks it for
+// something that crashes it, and each goes on.
+func TestAllComeBackToAnEmptyServer(t *testing.T) {
+	b, server := start(t)
+	all := []*Backend{b, openBackend(t, server.URL), openBackend(t, server.URL)}
+	const each = 4
+	var asking sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer asking.Wait()
+	defer cancel()
+	held := make([]atomic.Int64, len(all)*each) // so many times by each asker
+	for i := range held {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				if l, err := all[i%len(all)].Lease(ctx, fmt.Sprint("x-", i), "a", time.Minute); err == nil && l.Held {
+					held[i].Add(1)
+				}
+			}
+		})
+	}
+	for range 8 {
+		before := make([]int64, len(held))
+		for i := range held {
+			before[i] = held[i].Load()
+		}
+		eventually(t, "each has its lease", func() bool {
+			for i := range held {
+				if held[i].Load() == before[i] {
+					return false
+				}
+			}
+			return true
+		})
+		server.Wipe()
 	}
 }
 

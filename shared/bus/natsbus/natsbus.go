@@ -20,10 +20,12 @@
 //
 //	<prefix>=<topic>                       stream, with the subject <prefix>.topic.<topic>
 //	KV_<prefix>_cursors  <topic>.<group>   "Created of the stream in ns, sequence"
+//	                     made              empty; what every bucket holds first
 //	KV_<prefix>_state    lease.<name>      "generation, ttl in ms, holder"; no holder: released
 //	                     set.<set>.<member>  ttl in ms
 //	                     settled.<name>
 //	                     clock             written to learn the server's time
+//	                     made
 package natsbus
 
 import (
@@ -122,6 +124,8 @@ func Open(_ context.Context, url string, o Options) (*Backend, error) {
 		nats.ReconnectWait(200*time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		nats.ReconnectBufSize(-1), // a publish is refused while there is no connection, not kept for later
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			b.cursors.forget()
+			b.state.forget()
 			if err != nil {
 				b.logger.Warn("connection to NATS lost", "err", err)
 			}
