@@ -8,7 +8,6 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -34,6 +33,13 @@ type Plot struct {
 }
 
 const width, height = 9 * vg.Inch, 3.2 * vg.Inch
+
+// colors are those of Okabe and Ito, which readers who see colors differently tell apart, too.
+var colors = []color.Color{
+	color.RGBA{0x00, 0x72, 0xb2, 0xff}, color.RGBA{0xd5, 0x5e, 0x00, 0xff}, color.RGBA{0x00, 0x9e, 0x73, 0xff},
+	color.RGBA{0xcc, 0x79, 0xa7, 0xff}, color.RGBA{0xe6, 0x9f, 0x00, 0xff}, color.RGBA{0x56, 0xb4, 0xe9, 0xff},
+	color.RGBA{0x00, 0x00, 0x00, 0xff},
+}
 
 func (p *Plot) empty() bool { return len(p.Lines) == 0 }
 
@@ -81,11 +87,11 @@ func (p *Plot) draw() (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		line.Color, line.Width = plotutil.Color(i), vg.Points(1.5)
+		line.Color, line.Width = colors[i%len(colors)], vg.Points(1.5)
 		out.Add(line)
 		out.Legend.Add(l.Name, line)
 		if l.Dots {
-			dots.Color, dots.Shape = plotutil.Color(i), draw.CircleGlyph{}
+			dots.Color, dots.Shape = line.Color, draw.CircleGlyph{}
 			out.Add(dots)
 		}
 	}
@@ -95,7 +101,18 @@ func (p *Plot) draw() (*plot.Plot, error) {
 	if p.LogX {
 		out.X.Min, out.X.Max = positive(out.X.Min, out.X.Max)
 	}
+	p.makeRoom(out)
 	return out, nil
+}
+
+// makeRoom puts the legend above the lines: each name takes about a twelfth of the height.
+func (p *Plot) makeRoom(out *plot.Plot) {
+	free := min(float64(len(p.Lines))/12, 0.5)
+	if p.LogY {
+		out.Y.Max *= math.Pow(out.Y.Max/out.Y.Min, free/(1-free))
+	} else {
+		out.Y.Max += (out.Y.Max - out.Y.Min) * free / (1 - free)
+	}
 }
 
 func positive(low, high float64) (float64, float64) {
@@ -108,16 +125,22 @@ func positive(low, high float64) (float64, float64) {
 	return low, high
 }
 
-// decades marks 1, 2 and 5 of each power of ten.
+// decades marks 1, 2 and 5 of each power of ten; of more than three powers it names the ones.
 type decades struct{}
 
 func (decades) Ticks(low, high float64) []plot.Tick {
 	var out []plot.Tick
 	for power := math.Floor(math.Log10(low)); power <= math.Ceil(math.Log10(high)); power++ {
 		for _, n := range []float64{1, 2, 5} {
-			if v := n * math.Pow(10, power); v >= low*0.999 && v <= high*1.001 {
-				out = append(out, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'g', 4, 64)})
+			v := n * math.Pow(10, power)
+			if v < low*0.999 || v > high*1.001 {
+				continue
 			}
+			tick := plot.Tick{Value: v}
+			if n == 1 || high < 1000*low {
+				tick.Label = strconv.FormatFloat(v, 'f', -1, 64)
+			}
+			out = append(out, tick)
 		}
 	}
 	return out
@@ -127,7 +150,6 @@ func (decades) Ticks(low, high float64) []plot.Tick {
 func (p *Plot) SVG() ([]byte, error) { return Grid([]Plot{*p}) }
 
 // Grid is several plots below each other in one SVG document.
-
 func Grid(plots []Plot) ([]byte, error) {
 	canvas := vgsvg.New(width, height*vg.Length(len(plots)))
 	all := draw.New(canvas)
@@ -138,7 +160,7 @@ func Grid(plots []Plot) ([]byte, error) {
 		}
 		bottom := height * vg.Length(len(plots)-1-i)
 		p.Draw(draw.Canvas{Canvas: all.Canvas, Rectangle: vg.Rectangle{
-			Min: vg.Point{X: 0, Y: bottom}, Max: vg.Point{X: width, Y: bottom + height - vg.Points(6)},
+			Min: vg.Point{X: 0, Y: bottom}, Max: vg.Point{X: width - vg.Points(24), Y: bottom + height - vg.Points(6)},
 		}})
 	}
 	var out bytes.Buffer

@@ -35,7 +35,8 @@ export function spark(el, values, { width = 240, height = 48 } = {}) {
     ...runs.map((run) => svg("path", { class: "line", d: line(run) })));
 }
 
-const MARGIN = { left: 52, right: 10, top: 12, bottom: 24 };
+const MARGIN = { right: 10, top: 12, bottom: 24 };
+const DIGIT = 7.2; // px, the widest that a character of an axis takes
 
 /**
  * Lines over time with axes.
@@ -49,11 +50,12 @@ export function plot(el, lines, { format, minutes }) {
   const n = lines[0].values.length;
   const ticks = scale(Math.max(...lines.flatMap((l) => l.values.map((v) => v ?? 0)), 1));
   const top = ticks.at(-1);
-  const x = (i) => MARGIN.left + (i / (n - 1)) * (width - MARGIN.left - MARGIN.right);
+  const left = 12 + DIGIT * Math.max(5, ...ticks.map((v) => format(v).length));
+  const x = (i) => left + (i / (n - 1)) * (width - left - MARGIN.right);
   const y = (v) => height - MARGIN.bottom - (v / top) * (height - MARGIN.top - MARGIN.bottom);
   const parts = ticks.map((v) => svg("g", { class: "tick" },
-    svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(v), y2: y(v) }),
-    svg("text", { x: MARGIN.left - 8, y: y(v) + 4, "text-anchor": "end" }, format(v))));
+    svg("line", { x1: left, x2: width - MARGIN.right, y1: y(v), y2: y(v) }),
+    svg("text", { x: left - 8, y: y(v) + 4, "text-anchor": "end" }, format(v))));
   for (let m = minutes; m >= 0; m -= minutes / (width < 480 ? 2 : minutes === 10 ? 5 : 4)) {
     const at = x((n - 1) * (1 - m / minutes));
     parts.push(svg("text", { class: "when", x: at, y: height - 6, "text-anchor": m === 0 ? "end" : m === minutes ? "start" : "middle" }, m === 0 ? "now" : minutes > 2 || m === 2 ? `−${+m.toFixed(2)} min` : `−${m * 60} s`));
@@ -62,7 +64,7 @@ export function plot(el, lines, { format, minutes }) {
   const cross = svg("g", { class: "cross", visibility: "hidden" }, svg("line", { y1: MARGIN.top, y2: height - MARGIN.bottom }));
   el.setAttribute("viewBox", `0 0 ${width} ${height}`);
   el.replaceChildren(...parts, cross);
-  return { cross, index: (px) => Math.round(((px - MARGIN.left) / (width - MARGIN.left - MARGIN.right)) * (n - 1)), x };
+  return { cross, index: (px) => Math.round(((px - left) / (width - left - MARGIN.right)) * (n - 1)), x };
 }
 
 /** Round numbers from 0 to a bit above the highest. */
