@@ -74,22 +74,54 @@ func operate(t *testing.T, c *cluster.Cluster, edgesThere int) {
 	o.measures(c)
 }
 
-func (o operator) seesTopology(edgesThere int) {
-	poll(o.t, "every partition has its owners", patience(20*time.Second), func() (string, bool) {
-		var found struct {
-			Partitions []struct{ Chat, Notifier struct{ Process string } }
-			Nodes      []struct{ Name string }
-			Chats      []string
+// shares tells of a kind of service how many partitions each process owns.
+func (o operator) shares(kind string) map[string]int {
+	o.t.Helper()
+	var found struct {
+		Partitions []struct{ Chat, Notifier struct{ Process string } }
+	}
+	o.finds(parley.ExitOK, &found, "topology")
+	owned := map[string]int{}
+	for _, p := range found.Partitions {
+		switch kind {
+		case "chat":
+			owned[p.Chat.Process]++
+		case "notifier":
+			owned[p.Notifier.Process]++
 		}
-		o.finds(parley.ExitOK, &found, "topology")
-		owned := 0
-		for _, p := range found.Partitions {
-			if strings.HasPrefix(p.Chat.Process, "chat-") && strings.HasPrefix(p.Notifier.Process, "notifier-") {
-				owned++
+	}
+	return owned
+}
+
+// even tells whether so many processes own all partitions, each as many as the others.
+func even(shares map[string]int, processes int) bool {
+	for _, n := range shares {
+		if n != 8/processes {
+			return false
+		}
+	}
+	return shares[""] == 0 && len(shares) == processes
+}
+
+func (o operator) seesTopology(each int) {
+	for _, kind := range []string{"chat", "notifier"} {
+		poll(o.t, "every partition has its "+kind, patience(20*time.Second), func() (string, bool) {
+			shares := o.shares(kind)
+			for process := range shares {
+				if !strings.HasPrefix(process, kind+"-") {
+					return fmt.Sprint(shares), false
+				}
 			}
-		}
-		return fmt.Sprintf("%+v", found), owned == 8 && len(found.Nodes) == edgesThere && len(found.Chats) == edgesThere
-	})
+			return fmt.Sprint(shares), even(shares, each)
+		})
+	}
+	var found struct {
+		Nodes []struct{ Name string }
+		Chats []string
+	}
+	if o.finds(parley.ExitOK, &found, "topology"); len(found.Nodes) != each || len(found.Chats) != each {
+		o.t.Errorf("topology finds %+v", found)
+	}
 	if text := o.does(parley.ExitOK, "topology"); !strings.Contains(text, "PARTITION") || !strings.Contains(text, "ingress-1-") {
 		o.t.Errorf("topology prints %s", text)
 	}
@@ -153,6 +185,34 @@ func (o operator) traces(room, mid string, edgesThere int) {
 	}
 	if text := o.does(parley.ExitFailure, "trace", "no-such-mid", "--room="+room); !strings.Contains(text, "not in the log") {
 		o.t.Errorf("trace of nothing prints %s", text)
+	}
+}
+
+// TestDoctorWhileReplicasShare: a partition that moves to a replica that came is free for
+// a moment, which is no illness.
+func TestDoctorWhileReplicasShare(t *testing.T) {
+	t.Parallel()
+	c := start(t, cluster.Config{Ingress: 1, Chat: 1, Notifiers: 1, Env: unhurried})
+	o := operator{t, []string{"--bus=" + c.BusURL, "--store=" + c.RedisURL}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience(30*time.Second))
+	defer cancel()
+	for _, kind := range []string{"chat", "notifier"} {
+		p, err := c.Add(kind)
+		if err == nil {
+			err = p.Launch()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for !even(o.shares(kind), 2) {
+			o.does(parley.ExitOK, "doctor")
+			if ctx.Err() != nil || t.Failed() {
+				t.Fatalf("while the second %s came, or it never shared", kind)
+			}
+		}
+		if err := p.WaitUp(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (c *doctor) bus(ctx context.Context, t *Target, out *output, r *report) err
 		r.add(warn, "partitions", "no service has ever started here", "start chat, notifier and ingress with this bus and prefix")
 		return nil
 	}
-	f, err := l.layout(ctx, t, out)
+	f, err := l.settledLayout(ctx, t, out)
 	if err != nil {
 		r.add(fail, "bus", err.Error(), "the broker stopped answering while it was looked at; try again")
 		return nil
@@ -112,6 +113,34 @@ func (c *doctor) bus(ctx context.Context, t *Target, out *output, r *report) err
 	c.leases(f, r)
 	c.lag(f, r)
 	return nil
+}
+
+// settledLayout is layout, looked at again while a partition is nobody's: replicas that
+// share anew, after one came or went, leave each that moves free for a moment.
+func (l *link) settledLayout(ctx context.Context, t *Target, out *output) (layout, error) {
+	const within, every = 3 * time.Second, 200 * time.Millisecond
+	settled := time.NewTimer(within)
+	defer settled.Stop()
+	for {
+		f, err := l.layout(ctx, t, out)
+		if err != nil || !f.free() {
+			return f, err
+		}
+		select {
+		case <-time.After(every):
+		case <-settled.C:
+			return f, nil
+		case <-ctx.Done():
+			return f, ctx.Err()
+		}
+	}
+}
+
+// free tells whether nobody owns some partition of a group that has members.
+func (f layout) free() bool {
+	return slices.ContainsFunc(f.Partitions, func(p partition) bool {
+		return p.Chat.Process == "" && len(f.Chats) > 0 || p.Notifier.Process == "" && len(f.Notifiers) > 0
+	})
 }
 
 func (c *doctor) leases(f layout, r *report) {
