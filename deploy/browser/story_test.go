@@ -151,7 +151,9 @@ func drain(t *testing.T, c *cluster.Cluster, _ *front, alice, bob *window) {
 	alice.is("that the page says so", `/moved/i.test(document.querySelector('#status').textContent)`)
 	<-edge.Done()
 	alice.say("still here after the drain")
-	bob.is("alice's message", shows("alice", "still here after the drain"))
+	for _, w := range []*window{alice, bob} {
+		w.is("alice's message", shows("alice", "still here after the drain"))
+	}
 	if states := alice.read(`window.states.join(' ')`); strings.Contains(states, "reconnecting") || strings.Contains(states, "connecting") || strings.Contains(states, "closed") {
 		t.Errorf("the page showed a disconnection: %s", states)
 	}
