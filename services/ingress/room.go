@@ -19,7 +19,8 @@ type room struct {
 	subs    []*subscription
 	waiting []*subscription // need a page
 	fetch   fetch
-	counted int    // bytes of log that the hub counts
+	counted int // bytes of log that the hub counts
+	pace    pace
 	past    string // the epoch before the log's
 	gone    bool   // removed from the hub: nobody may be added
 
@@ -68,9 +69,10 @@ func (r *room) posted(epoch event.Epoch, e ring.Entry, w *wakes) (foreign bool) 
 		r.mu.Unlock()
 		return true
 	}
-	r.used = time.Now().Unix()
+	now := time.Now()
+	r.used = now.Unix()
 	if r.log.Add(e) {
-		r.touchAll(w)
+		r.fanOut(now, w)
 	}
 	r.account()
 	ask := r.nextFetch()
