@@ -65,6 +65,7 @@ type SocketConfig struct {
 	Pong           time.Duration `default:"10s" min:"1s" help:"How long it has to answer; then 4002."`
 	SendBuffer     int           `default:"65536" min:"0" help:"SO_SNDBUF of a connection in bytes; 0: the system's."`
 	WriteBytes     int           `default:"32768" min:"1024" help:"About the most bytes in one write, which is what a reader that stops can leave in memory."`
+	Uring          bool          `name:"io-uring" default:"true" help:"On Linux, write to many connections by one system call, where kernel and sandbox allow io_uring."`
 	FrameBytes     int           `default:"65536" min:"1024" help:"Longest frame."`
 	HelloBytes     int           `default:"32768" min:"1024" help:"Longest frame before hello."`
 	ControlRate    float64       `default:"10" min:"1" help:"WebSocket pings and pongs a second from a client."`
@@ -191,7 +192,7 @@ func (c *Config) socket() (socket.Config, error) {
 		HelloBytes: c.HelloBytes, FrameBytes: c.FrameBytes,
 		HelloTimeout: hello, MessageTimeout: c.MessageTimeout, WriteStall: c.WriteStall,
 		Ping: c.Ping, Pong: c.Pong, CloseGrace: 2 * time.Second, SlowGrace: 30 * time.Second,
-		SendBuffer: c.SendBuffer, WriteBytes: c.WriteBytes,
+		SendBuffer: c.SendBuffer, WriteBytes: c.WriteBytes, Uring: c.Uring,
 		ControlRate: c.ControlRate, ControlBurst: c.ControlBurst,
 		Gate: socket.GateConfig{
 			Origins: c.Origins, Trusted: trusted,

@@ -48,6 +48,7 @@ type Conn struct {
 	ws      *websocket.Conn // reads only; what it writes after the handshake is dropped
 	net     net.Conn
 	raw     syscall.RawConn // nil where the transport is no plain socket
+	fd      int             // its descriptor, or -1; to be used while fdMu is held, unless hungUp
 	remote  string
 	release func() // gives back what the gate counted
 
@@ -58,6 +59,9 @@ type Conn struct {
 	pinged  int64        // likewise, of the ping that waits for an answer; the wheel's alone
 	control Bucket       // the reader's alone
 	hello   time.Time    // deadline until Admit; the reader's and Receive's
+
+	fdMu   sync.Mutex // a worker may hold those of many connections
+	hungUp bool
 
 	mu       sync.Mutex
 	pong     []byte // payload to be echoed

@@ -17,11 +17,11 @@ type pool struct {
 	closed bool
 }
 
-func newPool(workers int) *pool {
+func newPool(workers int, own func() *batch) *pool {
 	p := &pool{workers: workers}
 	p.some.L = &p.mu
 	for range workers {
-		p.wg.Go(p.work)
+		p.wg.Go(func() { p.work(own()) })
 	}
 	return p
 }
@@ -37,17 +37,16 @@ func (p *pool) push(conns ...*Conn) {
 	p.some.Broadcast()
 }
 
-func (p *pool) work() {
-	var mine [32]*Conn
+func (p *pool) work(b *batch) {
+	defer b.close()
+	var mine [batchConns]*Conn
 	for {
 		n := p.take(mine[:])
 		if n == 0 {
 			return
 		}
-		for i, c := range mine[:n] {
-			mine[i] = nil
-			c.flush()
-		}
+		b.flush(mine[:n])
+		clear(mine[:n])
 	}
 }
 

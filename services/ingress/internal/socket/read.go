@@ -32,7 +32,7 @@ func (c *Conn) run() {
 	c.Close(end.Code, "") // answers the peer's goodbye; without effect where we were first
 	var said *websocket.CloseError
 	c.seeOff(errors.As(err, &said))
-	_ = c.net.Close()
+	c.hangUp()
 	c.release()
 }
 

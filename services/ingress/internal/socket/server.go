@@ -39,6 +39,7 @@ type Config struct {
 	SlowGrace      time.Duration // the same, after 4001: for the peer to wake up and read why
 	SendBuffer     int           // SO_SNDBUF; 0: the system's
 	WriteBytes     int           // about the most that one write carries
+	Uring          bool          // write to many by one system call, where the kernel can
 	ControlRate    float64       // pings and pongs a second from a client; then 1008
 	ControlBurst   int
 
@@ -65,6 +66,7 @@ type Server struct {
 	wg      sync.WaitGroup // readers and slow writers
 	began   time.Time
 	stalled atomic.Int64
+	plain   sync.Once // said that there is no io_uring
 
 	mu      sync.Mutex
 	conns   map[*Conn]struct{}
@@ -88,8 +90,21 @@ func NewServer(cfg Config, wheel *Wheel, log *slog.Logger, observe Observer, ser
 		Subprotocols:     []string{protocol.Subprotocol},
 		CheckOrigin:      func(*http.Request) bool { return true }, // the gate has
 	}
-	s.pool = newPool(runtime.GOMAXPROCS(0))
+	s.pool = newPool(runtime.GOMAXPROCS(0), s.batch)
 	return s
+}
+
+// batch is a worker's own, for writing.
+func (s *Server) batch() *batch {
+	if !s.cfg.Uring {
+		return &batch{}
+	}
+	r, err := newUring(batchConns)
+	if err != nil {
+		s.plain.Do(func() { s.log.Info("each connection is written to by a system call of its own", "why", err) })
+		return &batch{}
+	}
+	return &batch{uring: r}
 }
 
 // Drain refuses new connections from now on, with 503.
@@ -168,7 +183,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) newConn(ws *websocket.Conn, nc net.Conn, pass *pass) *Conn {
-	c := &Conn{server: s, ws: ws, net: nc, remote: pass.remote, hello: time.Now().Add(s.cfg.HelloTimeout)}
+	c := &Conn{server: s, ws: ws, fd: -1, net: nc, remote: pass.remote, hello: time.Now().Add(s.cfg.HelloTimeout)}
 	c.release = func() {
 		s.mu.Lock()
 		delete(s.conns, c)
@@ -183,6 +198,9 @@ func (s *Server) newConn(ws *websocket.Conn, nc net.Conn, pass *pass) *Conn {
 	}
 	if plain, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = plain.SyscallConn()
+	}
+	if c.raw != nil {
+		_ = c.raw.Control(func(fd uintptr) { c.fd = int(fd) })
 	}
 	c.seen.Store(s.clock())
 	c.writing.Store(busy) // until start: serve may use the connection already

@@ -22,47 +22,11 @@ const maxBuffer = 256 << 10
 
 var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// flush writes what is pending, as much as the socket takes at once. What it does
-// not take goes to a goroutine of its own, and nobody waits for that.
-func (c *Conn) flush() {
-	buf := writeBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= maxBuffer {
-			writeBuffers.Put(buf)
-		}
-	}()
-	for range rounds {
-		c.writing.Store(busy)
-		out, more := c.gather((*buf)[:0])
-		*buf = out[:0]
-		if len(out) == 0 {
-			if c.writing.CompareAndSwap(busy, idle) {
-				return
-			}
-			continue
-		}
-		n, err := c.tryWrite(out)
-		if err != nil {
-			c.broken()
-			return
-		}
-		if n < len(out) {
-			rest := append([]byte(nil), out[n:]...)
-			c.server.wg.Go(func() { c.writeSlowly(rest) })
-			return
-		}
-		if !more && c.writing.CompareAndSwap(busy, idle) {
-			return
-		}
-		c.written()
-	}
-	c.server.pool.push(c)
-}
-
 // gather makes the frames to be written next: pong and ping, then one message
 // with what the handler has, or the close frame when it has nothing more. more is
 // false when that was all there was; who adds something later wakes the connection.
 func (c *Conn) gather(buf []byte) (_ []byte, more bool) {
+	before := len(buf)
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -89,7 +53,7 @@ func (c *Conn) gather(buf []byte) (_ []byte, more bool) {
 	buf = c.handler.Fill(buf, limit)
 	more = more || len(buf) >= limit
 	buf = closeFrameAt(buf, start)
-	if len(buf) > 0 {
+	if len(buf) > before {
 		return buf, more
 	}
 
@@ -256,7 +220,25 @@ func (c *Conn) broken() {
 	c.mu.Lock()
 	c.markClosed()
 	c.mu.Unlock()
+	c.hangUp()
+}
+
+// hangUp closes the network connection, at no time when it is written to through its descriptor.
+func (c *Conn) hangUp() {
+	c.fdMu.Lock()
+	c.hungUp = true
 	_ = c.net.Close()
+	c.fdMu.Unlock()
+}
+
+// holdFD keeps the descriptor open until fdMu is unlocked; false: it may be closed already.
+func (c *Conn) holdFD() bool {
+	c.fdMu.Lock()
+	if c.hungUp {
+		c.fdMu.Unlock()
+		return false
+	}
+	return true
 }
 
 // Opcodes of RFC 6455 §5.2, with the FIN bit.
