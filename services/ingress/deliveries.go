@@ -169,10 +169,19 @@ func (s *Service) onPosted(d *event.Delivery, w *wakes) {
 		return
 	}
 	s.metrics.latency.Observe(max(float64(time.Now().UnixMilli()-e.At)/1000, 0))
-	if r.posted(d.Posted.Epoch, ring.Entry{Seq: e.Seq, Frame: entryFrame(d.Room, e)}, w) {
+	foreign, full := r.posted(d.Posted.Epoch, ring.Entry{Seq: e.Seq, Frame: entryFrame(d.Room, e)}, w)
+	if foreign {
 		s.hub.syncSoon(d.Room)
 	}
+	if full {
+		w.wake()
+		s.server.Settle(s.settle)
+	}
 }
+
+// settleTime is for what readers take at once; it bounds what a burst for a large room
+// costs all others.
+const settleTime = 200 * time.Millisecond
 
 // onJoined begins a subscription. An answer that comes too late begins nothing:
 // its row was taken back when the request ended.

@@ -75,6 +75,7 @@ type Service struct {
 	metrics  *metrics
 	tracer   *tracing.Tracer
 	counts   counts
+	settle   time.Duration // how long deliveries wait at most for those before to be written
 
 	server     *socket.Server
 	wheel      *socket.Wheel
@@ -100,7 +101,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 	s := &Service{
 		cfg: cfg, bus: b, shared: o.SharedBus, name: o.Node, adminToken: o.AdminToken, status: o.Status, log: o.Logger, health: o.Health, listener: o.Listener,
 		tracer: tracing.New(o.Traces, "ingress"),
-		began:  time.Now(), limits: cfg.limits(), bounds: cfg.bounds(), commands: topic.Commands(),
+		began:  time.Now(), limits: cfg.limits(), bounds: cfg.bounds(), commands: topic.Commands(), settle: settleTime,
 		wheel: socket.NewWheel(wheelTick, wheelTurn), pages: pages.New(cfg.PagesBytes),
 		syncs: make(chan struct{}, 1), shrinks: make(chan struct{}, 1),
 	}

@@ -1,6 +1,10 @@
 package ingress
 
-import "time"
+import (
+	"time"
+
+	"github.com/parley-chat/parley/services/ingress/internal/ring"
+)
 
 // pace is when a room is written to. One that many here are in rests after that: what is
 // posted meanwhile goes out together, by one write a member. Who was quiet for longer
@@ -39,6 +43,17 @@ func (p *pace) write(now time.Time, n int) (yes bool, wait time.Duration) {
 	return true, 0
 }
 
+// fresh is what was posted since all subscribers were last woken.
+type fresh struct{ entries, bytes int }
+
+// add tells whether that is half of what a ring holds: if more came before it is written,
+// cursors at the head would fall off the ring, and each would need pages of what is here.
+func (f *fresh) add(entries, bytes int, b ring.Bounds) (full bool) {
+	f.entries += entries
+	f.bytes += bytes
+	return f.entries >= max(b.Entries/2, 1) || f.bytes >= b.Bytes/2
+}
+
 // fanOut has all subscribers written to, now or when the room has rested. r.mu is held.
 func (r *room) fanOut(now time.Time, w *wakes) {
 	switch yes, wait := r.pace.write(now, len(r.subs)); {
@@ -55,6 +70,6 @@ func (r *room) rested() {
 	r.mu.Lock()
 	r.pace = pace{}
 	r.fanOut(time.Now(), &w)
+	w.wake() // before anybody posts more, who would find all told and nobody woken
 	r.mu.Unlock()
-	w.wake()
 }

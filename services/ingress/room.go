@@ -21,6 +21,7 @@ type room struct {
 	fetch   fetch
 	counted int // bytes of log that the hub counts
 	pace    pace
+	fresh   fresh
 	past    string // the epoch before the log's
 	gone    bool   // removed from the hub: nobody may be added
 
@@ -50,6 +51,7 @@ func (w *wakes) wake() {
 }
 
 func (r *room) touchAll(w *wakes) {
+	r.fresh = fresh{}
 	for _, sub := range r.subs {
 		if sub.session.out.touch(sub) {
 			w.add(sub.session)
@@ -57,28 +59,33 @@ func (r *room) touchAll(w *wakes) {
 	}
 }
 
-// posted takes an entry of the room. It reports whether its epoch is another than
-// the room's.
-func (r *room) posted(epoch event.Epoch, e ring.Entry, w *wakes) (foreign bool) {
+// posted takes an entry of the room. foreign: its epoch is another than the room's.
+// full: what w has is to be written before more is posted.
+func (r *room) posted(epoch event.Epoch, e ring.Entry, w *wakes) (foreign, full bool) {
 	r.mu.Lock()
 	if r.gone {
 		r.mu.Unlock()
-		return false
+		return false, false
 	}
 	if string(epoch) != r.log.Epoch() {
 		r.mu.Unlock()
-		return true
+		return true, false
 	}
 	now := time.Now()
 	r.used = now.Unix()
+	before := r.log.Head()
 	if r.log.Add(e) {
-		r.fanOut(now, w)
+		if full = r.fresh.add(int(r.log.Head()-before), len(e.Frame), r.hub.svc.bounds); full {
+			r.touchAll(w)
+		} else {
+			r.fanOut(now, w)
+		}
 	}
 	r.account()
 	ask := r.nextFetch()
 	r.mu.Unlock()
 	r.hub.ask(r, ask)
-	return false
+	return false, full
 }
 
 // synced takes the room's head, or tells to ask again where the answer is older than what

@@ -1,6 +1,9 @@
 package socket
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // pool is the few workers that write to all sockets. A connection stands in the
 // queue at most once, so the queue is no longer than there are connections; while
@@ -14,6 +17,8 @@ type pool struct {
 	some   sync.Cond
 	queue  []*Conn
 	head   int
+	busy   int           // workers that write
+	idle   chan struct{} // closed when nothing is queued and nobody writes; nil: nobody waits for that
 	closed bool
 }
 
@@ -47,6 +52,40 @@ func (p *pool) work(b *batch) {
 		}
 		b.flush(mine[:n])
 		clear(mine[:n])
+		p.wrote()
+	}
+}
+
+// wrote is the end of what a worker took.
+func (p *pool) wrote() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy--
+	if p.idle != nil && p.quiet() {
+		close(p.idle)
+		p.idle = nil
+	}
+}
+
+func (p *pool) quiet() bool { return p.busy == 0 && p.head == len(p.queue) }
+
+// settle waits until everything that is queued is written, or left to slow readers; for limit at most.
+func (p *pool) settle(limit time.Duration) {
+	p.mu.Lock()
+	if p.quiet() {
+		p.mu.Unlock()
+		return
+	}
+	if p.idle == nil {
+		p.idle = make(chan struct{})
+	}
+	idle := p.idle
+	p.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
 	}
 }
 
@@ -64,6 +103,7 @@ func (p *pool) take(into []*Conn) int {
 	copy(into, p.queue[p.head:p.head+n])
 	clear(p.queue[p.head : p.head+n])
 	p.head += n
+	p.busy++
 	if p.head == len(p.queue) {
 		p.queue, p.head = p.queue[:0], 0
 	} else if p.head > 1024 && p.head > len(p.queue)/2 {

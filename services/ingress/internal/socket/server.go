@@ -159,6 +159,10 @@ func (s *Server) Open() int { return s.gate.open() }
 // Stalled is how many connections have a write that waits for their reader.
 func (s *Server) Stalled() int { return int(s.stalled.Load()) }
 
+// Settle waits until what connections were woken for is written, as far as their readers take it;
+// for limit at most.
+func (s *Server) Settle(limit time.Duration) { s.pool.settle(limit) }
+
 // ServeHTTP upgrades the request, if the gate lets it through. The connection
 // lives on a goroutine of its own, so that the deep stack of the HTTP server goes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
