@@ -102,7 +102,10 @@ func (c *containers) end(t *testing.T) {
 			t.Logf("%s:\n%s", args, out)
 		}
 	}
-	if out, err := c.try(2*time.Minute, "sh", "-c", c.command+" down --volumes --timeout 5"); err != nil {
+	// Compose goes on to a network while the engine may still take a container off it, which then has the
+	// engine refuse; what is left is removed when that is over.
+	down := c.command + " down --volumes --timeout 5"
+	if out, err := c.try(2*time.Minute, "sh", "-c", "for try in 1 2 3; do "+down+" && exit; sleep 2; done; exit 1"); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 	remove := []string{"docker", "image", "rm", "--force"}
