@@ -63,7 +63,7 @@ type Server struct {
 	gate    *gate
 	wheel   *Wheel
 	pool    *pool
-	wg      sync.WaitGroup // readers and slow writers
+	wg      sync.WaitGroup // handshakes, readers and slow writers; the first are added by enter
 	began   time.Time
 	stalled atomic.Int64
 	plain   sync.Once // said that there is no io_uring
@@ -71,6 +71,7 @@ type Server struct {
 	mu      sync.Mutex
 	conns   map[*Conn]struct{}
 	closing protocol.CloseCode // CloseAll's; what comes late is closed, too
+	ending  bool               // Wait was called: no handshake begins
 }
 
 // NewServer returns a server whose connections are served by what serve returns;
@@ -125,10 +126,14 @@ func (s *Server) CloseAll(code protocol.CloseCode, reason string) {
 	}
 }
 
-// Wait returns when all connections have ended and the workers with them. The
+// Wait returns when all connections have ended and the workers with them; no more are let in. The
 // caller has closed the connections; those that are still seen off when ctx ends
 // are cut, and ctx's error tells so.
 func (s *Server) Wait(ctx context.Context) error {
+	s.gate.drain()
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		s.wg.Wait()
@@ -166,6 +171,9 @@ func (s *Server) Settle(limit time.Duration) { s.pool.settle(limit) }
 // ServeHTTP upgrades the request, if the gate lets it through. The connection
 // lives on a goroutine of its own, so that the deep stack of the HTTP server goes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.enter() { // else the gate refuses it
+		defer s.wg.Done()
+	}
 	pass, refusal := s.gate.admit(r)
 	if refusal != nil {
 		s.handshake(refusal.result)
@@ -184,6 +192,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mute.silent.Store(true)
 	s.handshake("ok")
 	s.start(s.newConn(ws, mute.Conn, pass), r)
+}
+
+// enter has Wait wait for a handshake, so that the connection that comes of it is seen off, too.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ending {
+		s.wg.Add(1)
+	}
+	return !s.ending
 }
 
 func (s *Server) newConn(ws *websocket.Conn, nc net.Conn, pass *pass) *Conn {

@@ -440,3 +440,37 @@ func TestSlowReaderIsNotTakenForDead(t *testing.T) {
 	}
 	readsOn(t, ws, h, 4<<10, 10*time.Millisecond, 3*patience)
 }
+
+// Who ends a server waits for a connection that is in its handshake as well.
+func TestWaitForAHandshake(t *testing.T) {
+	wheel := NewWheel(5*time.Millisecond, time.Second)
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := NewServer(testConfig(), wheel, slog.New(slog.DiscardHandler), Observer{}, func(c *Conn, _ *http.Request) Handler {
+		close(begun)
+		<-release
+		return &echo{conn: c, end: make(chan Ending, 1)}
+	})
+	front := httptest.NewServer(s)
+	defer front.Close()
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(front.URL, "http"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ws.Close() }()
+	<-begun
+	s.CloseAll(protocol.CloseRestart, "over")
+	waited := make(chan error, 1)
+	go func() { waited <- s.Wait(context.Background()) }()
+	select {
+	case <-waited:
+		t.Error("it did not wait")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(release)
+	if code := closeCode(t, ws); code != int(protocol.CloseRestart) {
+		t.Errorf("closed with %d", code)
+	}
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+}
