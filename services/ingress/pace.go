@@ -51,7 +51,7 @@ type fresh struct{ entries, bytes int }
 func (f *fresh) add(entries, bytes int, b ring.Bounds) (full bool) {
 	f.entries += entries
 	f.bytes += bytes
-	return f.entries >= max(b.Entries/2, 1) || f.bytes >= b.Bytes/2
+	return f.entries >= b.Entries/2 || f.bytes >= b.Bytes/2
 }
 
 // fanOut has all subscribers written to, now or when the room has rested. r.mu is held.

@@ -1,7 +1,5 @@
 package socket
 
-import "net"
-
 const (
 	// batchConns is how many connections a worker takes at a time at most, and writes to by
 	// one system call where it can.
@@ -19,7 +17,6 @@ type batch struct {
 	buf     []byte
 	parcels []parcel
 	ops     []op
-	which   []int // the parcel of each op
 }
 
 // parcel is what is written for one connection.
@@ -31,8 +28,9 @@ type parcel struct {
 	err      error
 }
 
-// op is one send: of n bytes, when it is done.
+// op is one send by the ring: of n bytes, when it is done.
 type op struct {
+	p    *parcel
 	fd   int
 	data []byte
 	n    int
@@ -118,32 +116,25 @@ func (b *batch) writeOne(p *parcel) {
 // writeTogether writes all parcels by one system call.
 func (b *batch) writeTogether() {
 	for i := range b.parcels {
-		p := &b.parcels[i]
-		switch {
-		case p.c.fd < 0:
-			b.writeOne(p)
-		case !p.c.holdFD():
-			p.err = net.ErrClosed
-		default:
-			b.ops = append(b.ops, op{fd: p.c.fd, data: b.buf[p.from:p.to]})
-			b.which = append(b.which, i)
-		}
-	}
-	err := b.uring.send(b.ops)
-	for i := range b.ops {
-		b.parcels[b.which[i]].c.fdMu.Unlock()
-	}
-	for i, o := range b.ops {
-		p := &b.parcels[b.which[i]]
-		if o.done {
-			p.n, p.err = o.n, o.err
+		if p := &b.parcels[i]; p.c.holdFD() {
+			b.ops = append(b.ops, op{p: p, fd: p.c.fd, data: b.buf[p.from:p.to]})
 		} else {
 			b.writeOne(p)
 		}
 	}
+	err := b.uring.send(b.ops)
+	for _, o := range b.ops {
+		o.p.c.fdMu.Unlock()
+		if o.done {
+			o.p.n, o.p.err = o.n, o.err
+		} else {
+			b.writeOne(o.p)
+		}
+	}
 	clear(b.ops)
-	b.ops, b.which = b.ops[:0], b.which[:0]
+	b.ops = b.ops[:0]
 	if err != nil {
+		b.parcels[0].c.server.log.Warn("a worker writes to each connection by a system call of its own from now on", "why", err)
 		b.close()
 	}
 }

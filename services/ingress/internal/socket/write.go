@@ -17,7 +17,7 @@ const headRoom = 10
 // rounds is how often a worker looks for more before others get their turn.
 const rounds = 4
 
-// maxBuffer is the largest write buffer that is kept for the next connection.
+// maxBuffer is the largest write buffer that is kept for the next batch.
 const maxBuffer = 256 << 10
 
 var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
@@ -231,10 +231,10 @@ func (c *Conn) hangUp() {
 	c.fdMu.Unlock()
 }
 
-// holdFD keeps the descriptor open until fdMu is unlocked; false: it may be closed already.
+// holdFD keeps the descriptor open until fdMu is unlocked; false: there is none, or not any more.
 func (c *Conn) holdFD() bool {
 	c.fdMu.Lock()
-	if c.hungUp {
+	if c.hungUp || c.fd < 0 {
 		c.fdMu.Unlock()
 		return false
 	}
