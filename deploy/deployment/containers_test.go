@@ -102,11 +102,17 @@ func (c *containers) end(t *testing.T) {
 			t.Logf("%s:\n%s", args, out)
 		}
 	}
-	// Compose goes on to a network while the engine may still take a container off it, which then has the
-	// engine refuse; what is left is removed when that is over.
-	down := c.command + " down --volumes --timeout 5"
-	if out, err := c.try(2*time.Minute, "sh", "-c", "for try in 1 2 3; do "+down+" && exit; sleep 2; done; exit 1"); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	// Compose goes on to the networks while the engine may still take containers off them, and is refused
+	// then; so the containers go first.
+	for _, step := range []string{
+		c.command + " stop --timeout 5",
+		c.command + " rm --force",
+		`until [ -z "$(docker ps --all --quiet --filter label=com.docker.compose.project="$COMPOSE_PROJECT_NAME")" ]; do sleep 0.2; done`,
+		c.command + " down --volumes --timeout 5",
+	} {
+		if out, err := c.try(2*time.Minute, "sh", "-c", step); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 	remove := []string{"docker", "image", "rm", "--force"}
 	for _, service := range []string{"ingress", "chat", "notifier"} {
