@@ -3,6 +3,7 @@ package ingress
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -102,6 +103,11 @@ type RingConfig struct {
 func (c *Config) Validate() error {
 	if c.FrameBytes < c.BodyBytes {
 		return process.BadSetting("PARLEY_FRAME_BYTES", "%d is less than PARLEY_BODY_BYTES, %d", c.FrameBytes, c.BodyBytes)
+	}
+	for setting, rate := range map[string]float64{"PARLEY_RATE": c.Rate, "PARLEY_ADDRESS_RATE": c.AddressRate, "PARLEY_CONTROL_RATE": c.ControlRate} {
+		if math.IsNaN(rate) || math.IsInf(rate, 0) {
+			return process.BadSetting(setting, "%g is not a number of times a second", rate)
+		}
 	}
 	for _, o := range c.Origins {
 		u, err := url.Parse(o)

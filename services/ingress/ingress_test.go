@@ -573,6 +573,8 @@ func TestConfigErrors(t *testing.T) {
 		{[]string{"--origins=chat.example"}, "PARLEY_ORIGINS"},
 		{[]string{"--trusted-proxies=nginx"}, "PARLEY_TRUSTED_PROXIES"},
 		{[]string{"--frame-bytes=1024"}, "PARLEY_FRAME_BYTES"},
+		{[]string{"--rate=Inf"}, "PARLEY_RATE"},
+		{[]string{"--address-rate=NaN"}, "PARLEY_ADDRESS_RATE"},
 	} {
 		if _, err := settings(test.flags...); err == nil || !strings.Contains(err.Error(), test.names) {
 			t.Errorf("%v: %v, want %s named", test.flags, err, test.names)
