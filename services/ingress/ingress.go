@@ -151,6 +151,9 @@ const (
 	wheelTurn = 30 * time.Second
 )
 
+// headTimeout is what a client has to send a request's head.
+const headTimeout = 5 * time.Second
+
 // Addr is where the public listener listens.
 func (s *Service) Addr() net.Addr { return s.listener.Addr() }
 
@@ -194,19 +197,21 @@ func (s *Service) Run(ctx context.Context) error {
 
 // serve accepts connections until ctx ends or something failed, and sees them off.
 func (s *Service) serve(ctx context.Context, failed chan error) error {
+	front := s.server.Front(s.listener, protocol.Path, headTimeout, s.cfg.Unadmitted)
 	public := &http.Server{
 		Handler:           s.routes(),
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: headTimeout,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ConnState:         limitUnshaken(s.cfg.Unadmitted),
+		ConnState:         front.State,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	var accepting sync.WaitGroup
+	accepting.Go(front.Run)
 	accepting.Go(func() {
-		if err := public.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := public.Serve(front); !errors.Is(err, http.ErrServerClosed) {
 			fail(failed, fmt.Errorf("serve PARLEY_LISTEN: %w", err))
 		}
 	})
@@ -230,23 +235,6 @@ func (s *Service) serve(ctx context.Context, failed chan error) error {
 	accepting.Wait()
 	s.drain(window)
 	return failure
-}
-
-// limitUnshaken hangs up on new connections while more than limit (0: any number)
-// are open that have not become WebSockets: who connects and says nothing never
-// gets to the gate.
-func limitUnshaken(limit int) func(net.Conn, http.ConnState) {
-	var open atomic.Int64
-	return func(c net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			if open.Add(1) > int64(limit) && limit > 0 {
-				_ = c.Close()
-			}
-		case http.StateHijacked, http.StateClosed:
-			open.Add(-1)
-		}
-	}
 }
 
 // fail notes an error, if there is one and nobody failed before.

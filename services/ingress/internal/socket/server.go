@@ -191,7 +191,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	mute.silent.Store(true)
 	s.handshake("ok")
-	s.start(s.newConn(ws, mute.Conn, pass), r)
+	s.start(s.newConn(ws, bare(mute.Conn), pass), r)
 }
 
 // enter has Wait wait for a handshake, so that the connection that comes of it is seen off, too.

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,6 +79,8 @@ type edge struct {
 	t       *testing.T
 	server  *Server
 	http    *httptest.Server
+	front   *Front
+	passed  atomic.Int64 // requests that the HTTP server got
 	echoes  chan *echo
 	closed  chan protocol.CloseCode
 	results chan string
@@ -100,7 +103,17 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 		e.echoes <- h
 		return h
 	})
-	e.http = httptest.NewServer(e.server)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.front = e.server.Front(listener, "/ws", cfg.MessageTimeout, cfg.Gate.Unadmitted)
+	turning.Go(e.front.Run)
+	e.http = &httptest.Server{Listener: e.front, Config: &http.Server{ConnState: e.front.State, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.passed.Add(1)
+		e.server.ServeHTTP(w, r)
+	})}}
+	e.http.Start()
 	t.Cleanup(func() {
 		e.server.Drain()
 		e.server.CloseAll(protocol.CloseRestart, "test over")
@@ -118,7 +131,7 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 
 func (e *edge) dial(header http.Header) (*websocket.Conn, *http.Response, error) {
 	d := websocket.Dialer{HandshakeTimeout: 5 * time.Second}
-	return d.Dial("ws"+strings.TrimPrefix(e.http.URL, "http"), header)
+	return d.Dial("ws"+strings.TrimPrefix(e.http.URL, "http")+"/ws", header)
 }
 
 func (e *edge) connect() (*websocket.Conn, *echo) {
@@ -452,7 +465,7 @@ func TestWaitForAHandshake(t *testing.T) {
 	})
 	front := httptest.NewServer(s)
 	defer front.Close()
-	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(front.URL, "http"), nil)
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(front.URL, "http")+"/ws", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
