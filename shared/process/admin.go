@@ -159,9 +159,11 @@ func local(r *http.Request) bool {
 
 // Listen opens a TCP listener; its error names the setting that the address
 // comes from, as in "PARLEY_LISTEN (--listen): listen tcp 127.0.0.1:8080: bind:
-// address already in use".
+// address already in use". Its connections have no keep-alive of TCP's, which takes four system
+// calls for each: who serves them has deadlines, or pings.
 func Listen(setting, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	plain := net.ListenConfig{KeepAlive: -1}
+	l, err := plain.Listen(context.Background(), "tcp", address)
 	if err == nil {
 		return l, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -118,10 +119,62 @@ func AppendRequest(dst []byte, r *Request) ([]byte, error) {
 }
 
 // AppendWelcome appends a welcome reply.
-func AppendWelcome(dst []byte, w *Welcome) []byte { return appendTyped(dst, TypeWelcome, w) }
+func AppendWelcome(dst []byte, w *Welcome) []byte {
+	dst = slices.Grow(dst, 320+len(w.User)+len(w.Node)) // about as long as it gets without URLs
+	dst = append(dst, `{"type":"welcome"`...)
+	if w.ID != 0 {
+		dst = appendUint(dst, "id", w.ID)
+	}
+	dst = appendText(dst, "session", w.Session)
+	dst = appendText(dst, "resume", w.Resume)
+	dst = appendText(dst, "user", w.User)
+	dst = appendText(dst, "node", w.Node)
+	dst = appendInt(dst, "ping_ms", w.PingMS)
+	if w.ExpiresMS != 0 {
+		dst = appendInt(dst, "expires_ms", w.ExpiresMS)
+	}
+	if len(w.URLs) > 0 {
+		dst = append(appendName(dst, "urls"), '[')
+		for i, url := range w.URLs {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = AppendString(dst, url)
+		}
+		dst = append(dst, ']')
+	}
+	l := &w.Limits
+	dst = append(appendName(dst, "limits"), `{"frame_bytes":`...)
+	dst = strconv.AppendInt(dst, int64(l.FrameBytes), 10)
+	dst = appendInt(dst, "body_bytes", int64(l.BodyBytes))
+	dst = appendInt(dst, "rooms", int64(l.Rooms))
+	dst = strconv.AppendFloat(appendName(dst, "rate"), l.Rate, 'f', -1, 64)
+	dst = appendInt(dst, "burst", int64(l.Burst))
+	return append(dst, "}}"...)
+}
 
 // AppendJoined appends a joined reply.
-func AppendJoined(dst []byte, j *Joined) []byte { return appendTyped(dst, TypeJoined, j) }
+func AppendJoined(dst []byte, j *Joined) []byte {
+	dst = slices.Grow(dst, 128+len(j.Room)+len(j.Epoch))
+	dst = append(dst, `{"type":"joined"`...)
+	if j.ID != 0 {
+		dst = appendUint(dst, "id", j.ID)
+	}
+	dst = appendText(dst, "room", j.Room)
+	dst = appendText(dst, "epoch", j.Epoch)
+	dst = appendUint(dst, "seq", j.Seq)
+	dst = appendUint(dst, "after", j.After)
+	dst = appendUint(dst, "floor", j.Floor)
+	if j.Gap != nil {
+		dst = append(appendName(dst, "gap"), `{"from":`...)
+		dst = strconv.AppendUint(dst, j.Gap.From, 10)
+		dst = append(appendUint(dst, "to", j.Gap.To), '}')
+	}
+	if j.Reset {
+		dst = append(appendName(dst, "reset"), "true"...)
+	}
+	return append(dst, '}')
+}
 
 // AppendReset appends a reset event.
 func AppendReset(dst []byte, r *Reset) []byte { return appendTyped(dst, TypeReset, r) }

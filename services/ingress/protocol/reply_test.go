@@ -68,6 +68,9 @@ var golden = []struct {
 	}, `{"type":"error","id":7,"cid":"c","code":"unavailable","message":"later","retry_after_ms":500}`},
 	{"error of a room", func(b []byte) []byte { return AppendError(b, &Error{Room: "g", Code: Forbidden, Message: "no"}) },
 		`{"type":"error","room":"g","code":"forbidden","message":"no"}`},
+	{"welcome with everything", func(b []byte) []byte {
+		return AppendWelcome(b, &Welcome{Session: "s", Resume: "r", User: "u", Node: "n", ExpiresMS: 9, URLs: []string{"wss://a", "wss://b"}, Limits: Limits{Rate: 0.5}})
+	}, `{"type":"welcome","session":"s","resume":"r","user":"u","node":"n","ping_ms":0,"expires_ms":9,"urls":["wss://a","wss://b"],"limits":{"frame_bytes":0,"body_bytes":0,"rooms":0,"rate":0.5,"burst":0}}`},
 }
 
 func TestGolden(t *testing.T) {
