@@ -10,8 +10,8 @@ import (
 const (
 	lookEvery  = 15 * time.Second
 	quietBytes = 16 << 20 // what a process allocates between two looks when it has little to do
-	spareBytes = 4 << 20  // less is not worth a collection
-	sparePart  = 8        // nor is less than this part of the heap
+	spareBytes = 1 << 20  // less is not worth a collection
+	sparePart  = 16       // nor is less than this part of the heap
 )
 
 // heap is what the runtime says of its memory, in bytes.
@@ -20,13 +20,14 @@ type heap struct {
 	live      uint64 // that the last collection found
 	objects   uint64 // live, or dead and not collected yet
 	free      uint64 // kept for what comes, in whole pages and within them
+	stuck     uint64 // of it, what the last collection here could not return: it is within pages in use
 }
 
 // worthwhile tells whether to collect and to return what is free: a quiet process that has much of it.
 // Without this a wave of connections leaves behind a heap of twice its size, because
 // Go collects when the heap has doubled, and what is quiet does not double.
 func (h heap) worthwhile(before heap) bool {
-	spare := h.free + h.objects - min(h.live, h.objects)
+	spare := h.free - min(h.stuck, h.free) + h.objects - min(h.live, h.objects)
 	return h.allocated-before.allocated < quietBytes && spare > spareBytes && spare > (h.objects+h.free)/sparePart
 }
 
@@ -55,6 +56,7 @@ func giveBack(ctx context.Context) {
 		if now.read(samples); now.worthwhile(before) {
 			debug.FreeOSMemory()
 			now.read(samples)
+			now.stuck = now.free
 		}
 		before = now
 	}

@@ -10,13 +10,17 @@ func TestWhenMemoryIsGivenBack(t *testing.T) {
 		now  heap
 		want bool
 	}{
-		{"after a wave: half of the heap is garbage", heap{1001 * mib, 40 * mib, 75 * mib, 5 * mib}, true},
-		{"after a wave: collected, and kept", heap{1001 * mib, 40 * mib, 40 * mib, 35 * mib}, true},
-		{"given back already", heap{1001 * mib, 40 * mib, 41 * mib, 2 * mib}, false},
-		{"busy", heap{1200 * mib, 40 * mib, 75 * mib, 5 * mib}, false},
-		{"small", heap{1001 * mib, 3 * mib, 5 * mib, 1 * mib}, false},
-		{"a small part of much", heap{1001 * mib, 400 * mib, 410 * mib, 10 * mib}, false},
-		{"a collection that found more than there is now", heap{1001 * mib, 60 * mib, 50 * mib, mib}, false},
+		{"after a wave: half of the heap is garbage", heap{allocated: 1001 * mib, live: 40 * mib, objects: 75 * mib, free: 5 * mib}, true},
+		{"after a wave: collected, and kept", heap{allocated: 1001 * mib, live: 40 * mib, objects: 40 * mib, free: 35 * mib}, true},
+		{"given back already", heap{allocated: 1001 * mib, live: 40 * mib, objects: 41 * mib, free: 1 * mib}, false},
+		{"given back, and what could not be is within pages in use", heap{allocated: 1001 * mib, live: 40 * mib, objects: 41 * mib, free: 8 * mib, stuck: 7 * mib}, false},
+		{"given back once, and a wave since", heap{allocated: 1001 * mib, live: 40 * mib, objects: 41 * mib, free: 20 * mib, stuck: 7 * mib}, true},
+		{"what was stuck is in use again", heap{allocated: 1001 * mib, live: 40 * mib, objects: 41 * mib, free: 2 * mib, stuck: 7 * mib}, false},
+		{"busy", heap{allocated: 1200 * mib, live: 40 * mib, objects: 75 * mib, free: 5 * mib}, false},
+		{"small, with a third to spare", heap{allocated: 1001 * mib, live: 4 * mib, objects: 5 * mib, free: 1 * mib}, true},
+		{"small", heap{allocated: 1001 * mib, live: 4 * mib, objects: 4*mib + mib/2, free: mib / 2}, false},
+		{"a small part of much", heap{allocated: 1001 * mib, live: 400 * mib, objects: 410 * mib, free: 10 * mib}, false},
+		{"a collection that found more than there is now", heap{allocated: 1001 * mib, live: 60 * mib, objects: 50 * mib, free: mib}, false},
 	}
 	for _, test := range tests {
 		if got := test.now.worthwhile(before); got != test.want {
