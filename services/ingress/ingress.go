@@ -147,7 +147,7 @@ func New(cfg Config, b *bus.Bus, o Options) (*Service, error) {
 
 // The wheel's resolution, and the delay from which on it turns more than once.
 const (
-	wheelTick = 50 * time.Millisecond
+	wheelTick = 250 * time.Millisecond
 	wheelTurn = 30 * time.Second
 )
 
