@@ -55,10 +55,11 @@ var libraries = []string{
 var table = []rule{
 	{packages: "shared/event", bare: true},
 	{packages: "shared/topic", may: []string{"shared/event", "shared/bus"}, bare: true},
-	{packages: "shared/status", may: []string{"shared/event", "shared/topic", "shared/bus"}, bare: true},
-	{packages: "shared/bus", may: []string{watermill}},
+	{packages: "shared/status", may: []string{"shared/beat", "shared/event", "shared/topic", "shared/bus"}, bare: true},
+	{packages: "shared/beat", bare: true},
+	{packages: "shared/bus", may: []string{"shared/beat", watermill}},
 	{packages: "shared/bus/membus", may: []string{"shared/bus", watermill}},
-	{packages: "shared/bus/redisbus", may: []string{"shared/bus", "shared/redisclient", watermill, redisstream, goRedis}},
+	{packages: "shared/bus/redisbus", may: []string{"shared/beat", "shared/bus", "shared/redisclient", watermill, redisstream, goRedis}},
 	{packages: "shared/bus/natsbus", may: []string{"shared/bus", watermill, natsGo}},
 	{packages: "shared/bus/backend", may: []string{"shared/redisclient", "shared/bus", "shared/bus/membus", "shared/bus/redisbus", "shared/bus/natsbus"}},
 	{packages: "shared/bus/bustest", may: []string{"shared/bus", watermill}},
@@ -87,9 +88,9 @@ var table = []rule{
 	{packages: "services/ingress/cmd/*", may: []string{"services/ingress", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
 	{packages: "services/chat/cmd/*", may: []string{"services/chat", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
 	{packages: "services/notifier/cmd/*", may: []string{"services/notifier", "shared/bus", "shared/bus/backend", "shared/process"}, bare: true},
-	{packages: "services/ingress", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/ingress/protocol/...", "services/ingress/web", "services/ingress/internal/...", chi}},
-	{packages: "services/chat", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/chat/internal/...", chi}},
-	{packages: "services/notifier", may: []string{"shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/notifier/internal/...", chi}},
+	{packages: "services/ingress", may: []string{"shared/beat", "shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/ingress/protocol/...", "services/ingress/web", "services/ingress/internal/...", chi}},
+	{packages: "services/chat", may: []string{"shared/beat", "shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/chat/internal/...", chi}},
+	{packages: "services/notifier", may: []string{"shared/beat", "shared/event", "shared/topic", "shared/bus", "shared/status", "shared/process", "shared/tracing", "services/notifier/internal/...", chi}},
 
 	// What stands around the services may use anything, but messaging only through the bus.
 	{packages: "deploy/...", may: []string{"*/..."}, never: []string{watermill, redisstream}},

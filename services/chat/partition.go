@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-chat/parley/services/chat/internal/store"
+	"github.com/parley-chat/parley/shared/beat"
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/topic"
@@ -127,7 +128,7 @@ func (p *partition) give() { p.turn <- struct{}{} }
 // watch looks after a partition even when nobody writes: a store that was emptied
 // is noticed, an epoch is told, old entries go.
 func (p *partition) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	tick := beat.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -142,6 +143,7 @@ func (p *partition) watch(ctx context.Context) {
 		p.report(p.tend(limited))
 		cancel()
 		p.give()
+		tick.Again()
 	}
 }
 

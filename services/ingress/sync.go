@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/parley-chat/parley/shared/beat"
 	"github.com/parley-chat/parley/shared/event"
 )
 
@@ -20,13 +21,14 @@ func (s *Service) syncNow() { kick(s.syncs) }
 
 // runSyncs sends what partitions have due, until ctx ends.
 func (s *Service) runSyncs(ctx context.Context) {
-	ticker := time.NewTicker(syncRetry)
+	ticker := beat.NewTicker(syncRetry)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			ticker.Again()
 		case <-s.syncs:
 			pause(ctx, syncGathering) // several reasons often come at once
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/parley-chat/parley/shared/beat"
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/status"
@@ -137,7 +138,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // tick does what is due by time in every partition.
 func (s *Service) tick(ctx context.Context) {
-	ticker := time.NewTicker(tickEvery)
+	ticker := beat.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -147,6 +148,7 @@ func (s *Service) tick(ctx context.Context) {
 			for _, p := range s.owned() {
 				p.tick()
 			}
+			ticker.Again()
 		}
 	}
 }

@@ -5,16 +5,17 @@ import (
 	"maps"
 	"time"
 
+	"github.com/parley-chat/parley/shared/beat"
 	"github.com/parley-chat/parley/shared/event"
 
 	"github.com/parley-chat/parley/services/notifier/internal/presence"
 )
 
 const (
-	maxFinds     = 1024                   // look-ups that may wait, per partition
-	findBatch    = 64                     // look-ups in one round trip
-	writeBatch   = 256                    // users in one round trip
-	writeEvery   = 200 * time.Millisecond // changes of a user gather for so long
+	maxFinds     = 1024      // look-ups that may wait, per partition
+	findBatch    = 64        // look-ups in one round trip
+	writeBatch   = 256       // users in one round trip
+	writeEvery   = tickEvery // changes of a user gather for so long
 	countEvery   = 10 * time.Second
 	recountEvery = 4 * time.Minute // counts that did not change are written again before they expire
 	// findWait is how long look-ups wait for a rebuild to end; then they are answered
@@ -49,7 +50,7 @@ type projector struct {
 func (p *partition) project(ctx context.Context) {
 	defer close(p.done)
 	w := &projector{partition: p}
-	ticker := time.NewTicker(writeEvery)
+	ticker := beat.NewTicker(writeEvery)
 	defer ticker.Stop()
 	for {
 		finds := p.finds
@@ -67,6 +68,7 @@ func (p *partition) project(ctx context.Context) {
 		case <-ticker.C:
 			w.write(ctx)
 			w.count(ctx)
+			ticker.Again()
 		}
 	}
 }

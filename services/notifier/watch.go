@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/parley-chat/parley/shared/beat"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/topic"
 )
@@ -30,7 +31,7 @@ type goneNode struct{ next, until time.Time }
 // just taken over.
 func (s *Service) watch(ctx context.Context) {
 	w := &watcher{Service: s, gone: map[event.NodeID]goneNode{}}
-	ticker := time.NewTicker(lookEvery)
+	ticker := beat.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -40,6 +41,7 @@ func (s *Service) watch(ctx context.Context) {
 			// Only for those without a look: three looks are to be two seconds apart.
 			w.look(ctx, func(p *partition) bool { return !p.hasLooked() })
 		case <-ticker.C:
+			ticker.Again()
 			if w.look(ctx, func(*partition) bool { return true }) {
 				w.drop(ctx)
 			}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/parley-chat/parley/shared/beat"
 )
 
 // Bus joins a backend to the writers and readers of one process. It is safe for
@@ -146,8 +148,9 @@ const callTimeout = 2 * time.Second
 // while the process is stopped.
 func (b *Bus) clock() time.Duration { return time.Since(b.started) }
 
+// every calls do with each beat of d until ctx ends.
 func (b *Bus) every(ctx context.Context, d time.Duration, do func()) {
-	tick := time.NewTicker(d)
+	tick := beat.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
@@ -155,6 +158,7 @@ func (b *Bus) every(ctx context.Context, d time.Duration, do func()) {
 			return
 		case <-tick.C:
 			do()
+			tick.Again()
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parley-chat/parley/shared/beat"
 	"github.com/parley-chat/parley/shared/bus"
 	"github.com/parley-chat/parley/shared/event"
 	"github.com/parley-chat/parley/shared/topic"
@@ -42,7 +43,7 @@ func Run(ctx context.Context, c Config) {
 	name := scope + c.Service + "-" + c.Bus.Name()
 	w := c.Bus.Writer(name, 0, false)
 	defer func() { w.Close() }()
-	tick := time.NewTicker(c.Every)
+	tick := beat.NewTicker(c.Every)
 	defer tick.Stop()
 	failing := false
 	for {
@@ -50,6 +51,7 @@ func Run(ctx context.Context, c Config) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Again()
 		}
 		e := event.Event{Room: event.StatusRoom, At: time.Now().UnixMilli(), Measured: c.measure(began)}
 		if bus.Over(c.Bus, topic.Events(), e) {

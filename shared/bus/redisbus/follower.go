@@ -8,6 +8,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/parley-chat/parley/shared/beat"
 )
 
 const (
@@ -91,11 +93,11 @@ func (f *follower) run(ctx context.Context) {
 // down when that is due, or looks whether the group is still there: XREAD would wait for
 // ever on a stream that is gone, or that another one has replaced.
 func (f *follower) read(ctx context.Context) ([]redis.XMessage, error) {
-	block, save := blockTime, false
+	block, short, save := max(beat.Next(blockTime), time.Millisecond), false, false
 	if !f.waiting.IsZero() {
 		rest := cursorPace - time.Since(f.waiting)
 		if save = rest <= 0; !save {
-			block = max(rest, time.Millisecond)
+			block, short = min(block, max(rest, time.Millisecond)), true
 		}
 	}
 	pipe := f.client.Pipeline()
@@ -118,7 +120,7 @@ func (f *follower) read(ctx context.Context) ([]redis.XMessage, error) {
 	}
 	streams, err := read.Result()
 	if errors.Is(err, redis.Nil) {
-		f.looked = block < blockTime
+		f.looked = short
 		return nil, nil
 	}
 	if err != nil || len(streams) == 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// blockTime is how long one read waits on the server.
+	// blockTime is how long one read waits on the server at most: until the next beat of it.
 	blockTime = 1500 * time.Millisecond
 	nackSleep = 100 * time.Millisecond
 	// ackWait is how long closing waits for the acknowledgement of what was handled.
