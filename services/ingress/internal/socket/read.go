@@ -88,15 +88,13 @@ func (c *Conn) message(r io.Reader) error {
 	return nil
 }
 
-// receive calls the handler on a goroutine of its own and waits for it: what it
-// does goes deep, and the stack that this takes would stay with an idle reader
-// (8 KiB instead of 4, measured).
+// receive calls the handler, not on the reader's stack, and waits for it.
 func (c *Conn) receive(data []byte) {
 	done := make(chan struct{})
-	go func() {
+	c.server.crew.Go(func() {
 		defer close(done)
 		c.handler.Receive(data)
-	}()
+	})
 	<-done
 }
 

@@ -63,6 +63,7 @@ type Server struct {
 	gate    *gate
 	wheel   *Wheel
 	pool    *pool
+	crew    crew           // receives messages
 	wg      sync.WaitGroup // handshakes, readers and slow writers; the first are added by enter
 	began   time.Time
 	stalled atomic.Int64
@@ -138,6 +139,7 @@ func (s *Server) Wait(ctx context.Context) error {
 	go func() {
 		s.wg.Wait()
 		s.pool.close()
+		s.crew.close()
 		close(done)
 	}()
 	select {
