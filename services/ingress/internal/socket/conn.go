@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/parley-chat/parley/services/ingress/protocol"
 )
 
@@ -21,7 +20,7 @@ type Handler interface {
 	// pending.
 	// One writer calls it at a time; it must not block.
 	Fill(buf []byte, limit int) []byte
-	// Ended is called once, from the reader goroutine, when no more will be received.
+	// Ended is called once, when no more will be received.
 	Ended(Ending)
 }
 
@@ -38,14 +37,13 @@ const (
 	again // busy, and woken since it looked for frames
 )
 
-// Conn is one WebSocket connection. It has one goroutine, the reader; while
-// something is pending a worker writes for it, and while nothing is, it has no
-// write buffer and no timer. Its methods are safe for concurrent use unless they
+// Conn is one WebSocket connection. It has one goroutine, which waits for input and has the crew
+// handle it; while something is pending a worker writes for it, and while nothing is, it has no
+// buffer and no timer. Its methods are safe for concurrent use unless they
 // say otherwise.
 type Conn struct {
 	server  *Server
 	handler Handler
-	ws      *websocket.Conn // reads only; what it writes after the handshake is dropped
 	net     net.Conn
 	raw     syscall.RawConn // nil where the transport is no plain socket
 	fd      int             // its descriptor, or -1; to be used while fdMu is held, unless hungUp
@@ -57,8 +55,15 @@ type Conn struct {
 	unread  int          // bytes that the peer had not acknowledged when it was pinged; the wheel's alone
 	seen    atomic.Int64 // last sign of life, ns since the server's start
 	pinged  int64        // likewise, of the ping that waits for an answer; the wheel's alone
-	control Bucket       // the reader's alone
-	hello   time.Time    // deadline until Admit; the reader's and Receive's
+
+	// What follows is run's and do's, in turn.
+	turn    sync.WaitGroup // run waits for do
+	end     error          // why it is over; nil: it is not
+	in      *input         // nil: nothing is read that is not handled
+	limit   int            // bytes of a message
+	control Bucket
+	hello   int64 // deadline until Admit, of the server's clock
+	by      int64 // the read deadline, likewise
 
 	fdMu   sync.Mutex // a worker may hold those of many connections
 	hungUp bool
@@ -81,8 +86,7 @@ func (c *Conn) Remote() string { return c.remote }
 // Admit says that the hello is through: the frame limit is the full one from now
 // on, and pings begin. To be called within Receive.
 func (c *Conn) Admit() {
-	c.hello = time.Time{}
-	c.ws.SetReadLimit(int64(c.server.cfg.FrameBytes))
+	c.hello, c.limit = 0, c.server.cfg.FrameBytes
 	c.mu.Lock()
 	first := !c.admitted
 	c.admitted = true

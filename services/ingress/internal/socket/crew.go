@@ -5,27 +5,30 @@ import "sync"
 // crewKept is how many goroutines of a crew wait for something to do at most. More than that rarely have it at a time.
 const crewKept = 16
 
-// crew calls functions on goroutines that are kept, with the stacks that they have grown. What goes deep,
-// but soon ends, is called so: on a goroutine of its own it would have that stack grown, in steps and by copying, each time; on one
-// that lives long, as the reader of a connection, it would leave its stack behind (8 KiB instead of 4,
-// measured). The zero crew is ready. Safe for concurrent use.
+// crew has tasks done on goroutines that are kept, with the stacks that they have grown. What goes deep,
+// but soon ends, is done so: on a goroutine of its own it would have that stack grown, in steps and by copying, each time; on one
+// that lives long, as the reader of a connection, it would leave its stack behind. The zero crew is
+// ready. Safe for concurrent use.
 type crew struct {
 	mu     sync.Mutex
-	free   []chan func()
+	free   []chan task
 	closed bool
 }
 
-// Go calls f. It does not wait for it, nor for a goroutine to be free.
-func (c *crew) Go(f func()) {
+// task is something to be done once.
+type task interface{ do() }
+
+// Go has the task done. It does not wait for it, nor for a goroutine to be free.
+func (c *crew) Go(t task) {
 	if hand := c.take(); hand != nil {
-		hand <- f
+		hand <- t
 		return
 	}
-	go c.work(f)
+	go c.work(t)
 }
 
 // take returns who was busy last, whose stack is still in the caches; nil: all are busy.
-func (c *crew) take() (hand chan func()) {
+func (c *crew) take() (hand chan task) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if last := len(c.free) - 1; last >= 0 {
@@ -34,10 +37,10 @@ func (c *crew) take() (hand chan func()) {
 	return hand
 }
 
-func (c *crew) work(f func()) {
-	hand := make(chan func())
-	for ok := true; ok; f, ok = <-hand {
-		f()
+func (c *crew) work(t task) {
+	hand := make(chan task)
+	for ok := true; ok; t, ok = <-hand {
+		t.do()
 		if !c.wait(hand) {
 			return
 		}
@@ -45,7 +48,7 @@ func (c *crew) work(f func()) {
 }
 
 // wait has a goroutine wait for the next; false: it is not needed.
-func (c *crew) wait(hand chan func()) bool {
+func (c *crew) wait(hand chan task) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || len(c.free) == crewKept {

@@ -7,6 +7,10 @@ import (
 	"testing/synctest"
 )
 
+type call func()
+
+func (f call) do() { f() }
+
 func TestCrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c crew
@@ -18,17 +22,17 @@ func TestCrew(t *testing.T) {
 		}
 		var calls atomic.Int64
 		for range 3 {
-			c.Go(func() { calls.Add(1) })
+			c.Go(call(func() { calls.Add(1) }))
 			if n := kept(); n != 1 {
 				t.Errorf("%d wait after calls one after another", n)
 			}
 		}
 		release := make(chan struct{})
 		for range 3 * crewKept {
-			c.Go(func() {
+			c.Go(call(func() {
 				calls.Add(1)
 				<-release
-			})
+			}))
 		}
 		if n := kept(); n != 0 {
 			t.Errorf("%d wait while all are busy", n)
@@ -43,7 +47,7 @@ func TestCrew(t *testing.T) {
 		}
 		var late sync.WaitGroup
 		late.Add(1)
-		c.Go(late.Done)
+		c.Go(call(late.Done))
 		late.Wait()
 		if n := kept(); n != 0 || calls.Load() != 3+3*crewKept {
 			t.Errorf("%d wait, %d calls", n, calls.Load())

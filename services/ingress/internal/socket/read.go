@@ -4,11 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"time"
-	"unicode/utf8"
 
-	"github.com/gorilla/websocket"
 	"github.com/parley-chat/parley/services/ingress/protocol"
 )
 
@@ -20,102 +17,90 @@ type violation struct {
 
 func (v *violation) Error() string { return v.reason }
 
-// buffers holds what messages are read into, so that an idle connection has none.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
-
-// run reads until the connection ends, and then sees it off. It is the one place
-// that closes the network connection for good.
+// run waits for input until the connection has ended. Nothing that goes deep may be called here: the stack must
+// stay as small as goroutines begin, 2 KiB, as each idle connection has one. What there is to be done
+// is the crew's.
 func (c *Conn) run() {
-	err := c.read()
-	end := c.ending(err)
+	for c.end == nil {
+		c.end = c.wait()
+		c.turn.Add(1)
+		c.server.crew.Go(c)
+		c.turn.Wait()
+	}
+}
+
+// do reads what there is and handles it, or sees the connection off when it is over. run waits for it.
+func (c *Conn) do() {
+	defer c.turn.Done()
+	if c.end == nil {
+		c.end = c.read()
+	}
+	if c.end != nil {
+		c.over()
+	}
+}
+
+// over sees the connection off. It is the one place that closes the network connection for good.
+func (c *Conn) over() {
+	end := c.ending(c.end)
+	if c.in != nil {
+		c.in.release()
+		c.in = nil
+	}
 	c.handler.Ended(end)
 	c.Close(end.Code, "") // answers the peer's goodbye; without effect where we were first
-	var said *websocket.CloseError
-	c.seeOff(errors.As(err, &said))
+	var said *farewell
+	c.seeOff(errors.As(c.end, &said))
 	c.hangUp()
 	c.release()
 }
 
-// read passes messages to the handler until the connection or the input ends.
+// read reads once, handles what is whole, and sets the deadline for the next time.
 func (c *Conn) read() error {
-	c.ws.SetReadLimit(int64(c.server.cfg.HelloBytes))
-	c.ws.SetPingHandler(c.onPing)
-	c.ws.SetPongHandler(func(string) error { return c.onControl() })
-	c.ws.SetCloseHandler(func(int, string) error { return nil })
-	for {
-		c.deadline(c.hello)
-		kind, r, err := c.ws.NextReader()
-		if err != nil {
-			return err
-		}
-		c.alive()
-		if kind != websocket.TextMessage {
-			return &violation{protocol.CloseBinary, "only text messages are understood"}
-		}
-		if err := c.message(r); err != nil {
-			return err
-		}
+	if c.in == nil {
+		c.in = inputs.Get().(*input)
 	}
-}
-
-// message reads one message whole and hands it on.
-func (c *Conn) message(r io.Reader) error {
-	by := time.Now().Add(c.server.cfg.MessageTimeout)
-	if !c.hello.IsZero() && c.hello.Before(by) {
-		by = c.hello
+	in, now := c.in, c.server.clock()
+	if err := in.fill(c.net); err != nil {
+		return err
+	}
+	if err := c.digest(in); err != nil {
+		return err
+	}
+	by := c.hello
+	if in.pending() {
+		if in.since == 0 {
+			in.since = now
+		}
+		if limit := in.since + int64(c.server.cfg.MessageTimeout); by == 0 || limit < by {
+			by = limit
+		}
+	} else {
+		in.release()
+		c.in = nil
 	}
 	c.deadline(by)
-	buf := buffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= 16<<10 { // the odd large one is not worth keeping
-			buffers.Put(buf)
-		}
-	}()
-	data, err := readInto((*buf)[:0], r)
-	*buf = data
-	switch {
-	case timedOut(err) && c.hello.IsZero() && !c.isClosing():
-		return &violation{protocol.ClosePolicy, "a message must be complete within " + c.server.cfg.MessageTimeout.String()}
-	case err != nil:
-		return err
-	case !utf8.Valid(data):
-		return &violation{protocol.CloseNotUTF8, "not UTF-8"}
-	}
-	c.alive()
-	if !c.isClosing() {
-		c.receive(data)
-	}
 	return nil
 }
 
-// receive calls the handler, not on the reader's stack, and waits for it.
-func (c *Conn) receive(data []byte) {
-	done := make(chan struct{})
-	c.server.crew.Go(func() {
-		defer close(done)
-		c.handler.Receive(data)
-	})
-	<-done
-}
-
-func readInto(buf []byte, r io.Reader) ([]byte, error) {
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if err == io.EOF {
-			return buf, nil
-		}
-		if err != nil {
-			return buf, err
-		}
+// wait waits until there is something to read, or the connection ends. Where the transport is no plain socket, reads wait.
+func (c *Conn) wait() error {
+	if c.raw == nil {
+		return nil
 	}
+	return c.raw.Read(readable)
 }
 
-// deadline sets the read deadline (zero: none), unless Close has set the last one.
-func (c *Conn) deadline(t time.Time) {
+// deadline sets the read deadline (of the server's clock; 0: none), unless Close has set the last one.
+func (c *Conn) deadline(by int64) {
+	if c.by == by {
+		return
+	}
+	c.by = by
+	var t time.Time
+	if by != 0 {
+		t = c.server.began.Add(time.Duration(by))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing == 0 {
@@ -123,31 +108,11 @@ func (c *Conn) deadline(t time.Time) {
 	}
 }
 
-func (c *Conn) onPing(payload string) error {
-	if err := c.onControl(); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.pong, c.hasPong = append(c.pong[:0], payload...), true
-	c.mu.Unlock()
-	c.Wake()
-	return nil
-}
-
-// onControl counts control frames, which cost the peer nothing.
-func (c *Conn) onControl() error {
-	c.alive()
-	if !c.control.Take(c.server.clock(), c.server.cfg.ControlRate, c.server.cfg.ControlBurst) {
-		return &violation{protocol.ClosePolicy, "too many pings and pongs"}
-	}
-	return nil
-}
-
 // ending turns what ended the reading into a code, closing with it where the
 // peer is to be told.
 func (c *Conn) ending(err error) Ending {
 	var bad *violation
-	var said *websocket.CloseError
+	var said *farewell
 	c.mu.Lock()
 	ours := c.closing
 	c.mu.Unlock()
@@ -157,18 +122,20 @@ func (c *Conn) ending(err error) Ending {
 	case errors.As(err, &bad):
 		c.Close(bad.code, bad.reason)
 		return Ending{Code: bad.code}
-	case errors.Is(err, websocket.ErrReadLimit):
+	case errors.Is(err, errTooLarge):
 		c.Close(protocol.CloseTooLarge, "message too large")
 		return Ending{Code: protocol.CloseTooLarge}
-	case errors.As(err, &said) && said.Code != int(protocol.CloseAbnormal):
-		code := protocol.CloseCode(said.Code)
-		return Ending{Code: code, Clean: code == protocol.CloseNormal || code == protocol.CloseGoingAway}
+	case errors.As(err, &said):
+		return Ending{Code: said.code, Clean: said.code == protocol.CloseNormal || said.code == protocol.CloseGoingAway}
+	case timedOut(err) && c.hello == 0:
+		c.Close(protocol.ClosePolicy, "a message must be complete within "+c.server.cfg.MessageTimeout.String())
+		return Ending{Code: protocol.ClosePolicy}
 	case timedOut(err):
 		c.Close(protocol.CloseNoHello, "no hello in time")
 		return Ending{Code: protocol.CloseNoHello}
 	case isNetError(err):
 		return Ending{Code: protocol.CloseAbnormal}
-	default: // gorilla's words for a broken frame
+	default:
 		c.Close(closeProtocolError, "broken frame")
 		return Ending{Code: closeProtocolError}
 	}
@@ -177,7 +144,7 @@ func (c *Conn) ending(err error) Ending {
 // closeProtocolError is RFC 6455's 1002, for broken framing.
 const closeProtocolError protocol.CloseCode = 1002
 
-// timedOut tells a read deadline; the library wraps it beyond os.ErrDeadlineExceeded.
+// timedOut tells a read deadline.
 func timedOut(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
@@ -185,8 +152,7 @@ func timedOut(err error) bool {
 
 func isNetError(err error) bool {
 	var op *net.OpError
-	var said *websocket.CloseError
-	return errors.As(err, &op) || errors.As(err, &said) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // seeOff waits until the close frame is out. Unless the peer has said goodbye it

@@ -6,9 +6,7 @@
 package socket
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -86,9 +84,6 @@ func NewServer(cfg Config, wheel *Wheel, log *slog.Logger, observe Observer, ser
 	}
 	s.up = websocket.Upgrader{
 		HandshakeTimeout: 5 * time.Second,
-		ReadBufferSize:   512,
-		WriteBufferSize:  512,
-		WriteBufferPool:  &sync.Pool{}, // never used: writes do not go through the library
 		Subprotocols:     []string{protocol.Subprotocol},
 		CheckOrigin:      func(*http.Request) bool { return true }, // the gate has
 	}
@@ -170,8 +165,9 @@ func (s *Server) Stalled() int { return int(s.stalled.Load()) }
 // for limit at most.
 func (s *Server) Settle(limit time.Duration) { s.pool.settle(limit) }
 
-// ServeHTTP upgrades the request, if the gate lets it through. The connection
-// lives on a goroutine of its own, so that the deep stack of the HTTP server goes.
+// ServeHTTP upgrades the request, if the gate lets it through. The library shakes hands; the frames
+// are the connection's own, which has no buffer while nothing comes, and lives on a goroutine of its own, so
+// that the deep stack of the HTTP server goes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.enter() { // else the gate refuses it
 		defer s.wg.Done()
@@ -182,8 +178,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		return
 	}
-	mute := &muted{}
-	ws, err := s.up.Upgrade(hijacker{w, mute}, r, nil)
+	ws, err := s.up.Upgrade(w, r, nil)
 	pass.shaken()
 	if err != nil {
 		pass.release()
@@ -191,9 +186,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("handshake", "remote", pass.remote, "err", err)
 		return
 	}
-	mute.silent.Store(true)
 	s.handshake("ok")
-	s.start(s.newConn(ws, bare(mute.Conn), pass), r)
+	s.start(s.newConn(bare(ws.NetConn()), pass), r)
 }
 
 // enter has Wait wait for a handshake, so that the connection that comes of it is seen off, too.
@@ -206,13 +200,13 @@ func (s *Server) enter() bool {
 	return !s.ending
 }
 
-func (s *Server) newConn(ws *websocket.Conn, nc net.Conn, pass *pass) *Conn {
-	c := &Conn{server: s, ws: ws, fd: -1, net: nc, remote: pass.remote, hello: time.Now().Add(s.cfg.HelloTimeout)}
+func (s *Server) newConn(nc net.Conn, pass *pass) *Conn {
+	c := &Conn{server: s, fd: -1, net: nc, remote: pass.remote, limit: s.cfg.HelloBytes, hello: s.clock() + int64(s.cfg.HelloTimeout)}
 	c.release = func() {
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
-		if c.hello.IsZero() {
+		if c.hello == 0 {
 			pass.admitted = true
 		}
 		pass.release()
@@ -233,6 +227,7 @@ func (s *Server) newConn(ws *websocket.Conn, nc net.Conn, pass *pass) *Conn {
 
 func (s *Server) start(c *Conn, r *http.Request) {
 	c.handler = s.serve(c, r)
+	c.deadline(c.hello)
 	s.pool.push(c)
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
@@ -262,37 +257,4 @@ func (s *Server) closes(code protocol.CloseCode) {
 	if s.observe.Closed != nil {
 		s.observe.Closed(code)
 	}
-}
-
-// muted is a connection whose writes are dropped once it is silent. The WebSocket
-// library reads from it, and would write close frames of its own in between ours.
-type muted struct {
-	net.Conn
-	silent atomic.Bool
-}
-
-func (m *muted) Write(b []byte) (int, error) {
-	if m.silent.Load() {
-		return len(b), nil
-	}
-	return m.Conn.Write(b)
-}
-
-// hijacker hands the muted connection to the upgrade.
-type hijacker struct {
-	http.ResponseWriter
-	mute *muted
-}
-
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	hj, ok := h.ResponseWriter.(http.Hijacker)
-	if !ok {
-		return nil, nil, errors.New("the HTTP server cannot hand its connection over")
-	}
-	conn, rw, err := hj.Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	h.mute.Conn = conn
-	return h.mute, rw, nil
 }

@@ -11,9 +11,6 @@ import (
 	"github.com/parley-chat/parley/services/ingress/protocol"
 )
 
-// headRoom is the longest header of a frame that a server sends (RFC 6455 §5.2).
-const headRoom = 10
-
 // rounds is how often a worker looks for more before others get their turn.
 const rounds = 4
 
@@ -239,42 +236,4 @@ func (c *Conn) holdFD() bool {
 		return false
 	}
 	return true
-}
-
-// Opcodes of RFC 6455 §5.2, with the FIN bit.
-const (
-	opText  = 0x81
-	opClose = 0x88
-	opPing  = 0x89
-	opPong  = 0x8a
-)
-
-// appendFrame appends a control frame; payload has at most 125 bytes.
-func appendFrame(buf []byte, op byte, payload []byte) []byte {
-	return append(append(buf, op, byte(len(payload))), payload...)
-}
-
-// closeFrameAt turns the payload after buf[start:start+headRoom] into a text
-// frame without a trailing line feed; an empty one is taken away.
-func closeFrameAt(buf []byte, start int) []byte {
-	payload := buf[start+headRoom:]
-	if n := len(payload); n > 0 && payload[n-1] == '\n' {
-		payload = payload[:n-1]
-	}
-	if len(payload) == 0 {
-		return buf[:start]
-	}
-	var header [headRoom]byte
-	h := append(header[:0], opText)
-	switch n := len(payload); {
-	case n < 126:
-		h = append(h, byte(n))
-	case n <= 0xffff:
-		h = binary.BigEndian.AppendUint16(append(h, 126), uint16(n))
-	default:
-		h = binary.BigEndian.AppendUint64(append(h, 127), uint64(n))
-	}
-	copy(buf[start:], h)
-	copy(buf[start+len(h):], payload)
-	return buf[:start+len(h)+len(payload)]
 }
