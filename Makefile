@@ -10,7 +10,8 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # Debian keeps brokers where a user's PATH does not look.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+# What is generated into docs/ is no part of any program.
+VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unversioned)$(shell git diff --quiet HEAD -- . ':!docs' 2>/dev/null || echo -dirty)
 LDFLAGS := -X github.com/parley-chat/parley/shared/process.buildVersion=$(VERSION)
 BIN := $(CURDIR)/bin
 MODULES := shared services/ingress services/ingress/protocol services/chat services/notifier deploy deploy/manifests
