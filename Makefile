@@ -11,7 +11,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 # What is generated into docs/ is no part of any program.
-VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unversioned)$(shell git diff --quiet HEAD -- . ':!docs' 2>/dev/null || echo -dirty)
+VERSION ?= $(shell v=$$(git describe --tags --always 2>/dev/null) || { echo unversioned; exit; }; git diff --quiet HEAD -- . ':!docs' || v=$$v-dirty; echo $$v)
 LDFLAGS := -X github.com/parley-chat/parley/shared/process.buildVersion=$(VERSION)
 BIN := $(CURDIR)/bin
 MODULES := shared services/ingress services/ingress/protocol services/chat services/notifier deploy deploy/manifests
