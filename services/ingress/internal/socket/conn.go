@@ -62,22 +62,21 @@ type Conn struct {
 	in      *input         // nil: nothing is read that is not handled
 	limit   int            // bytes of a message
 	control Bucket
-	hello   int64 // deadline until Admit, of the server's clock
-	by      int64 // the read deadline, likewise
+	hello   int64 // deadline until Admit, of the server's clock; 0: admitted
+	by      int64 // the read deadline that is set, likewise; 0: none
 
 	fdMu   sync.Mutex // a worker may hold those of many connections
 	hungUp bool
 
-	mu       sync.Mutex
-	pong     []byte // payload to be echoed
-	hasPong  bool
-	ping     bool
-	closing  protocol.CloseCode
-	reason   string
-	closed   bool          // the close frame is made: nothing comes after it
-	parted   bool          // it is out, or cannot be any more
-	goodbye  chan struct{} // closed with it; made by whoever waits
-	admitted bool
+	mu      sync.Mutex
+	pong    []byte // payload to be echoed
+	hasPong bool
+	ping    bool
+	closing protocol.CloseCode
+	reason  string
+	closed  bool          // the close frame is made: nothing comes after it
+	parted  bool          // it is out, or cannot be any more
+	goodbye chan struct{} // closed with it; made by whoever waits
 }
 
 // Remote is the peer's address, or the one that a trusted proxy named.
@@ -86,15 +85,12 @@ func (c *Conn) Remote() string { return c.remote }
 // Admit says that the hello is through: the frame limit is the full one from now
 // on, and pings begin. To be called within Receive.
 func (c *Conn) Admit() {
-	c.hello, c.limit = 0, c.server.cfg.FrameBytes
-	c.mu.Lock()
-	first := !c.admitted
-	c.admitted = true
-	c.mu.Unlock()
-	if first {
-		c.server.gate.admitted()
-		c.server.wheel.After(c.server.spread(c.server.cfg.Ping), c.tick)
+	if c.hello == 0 {
+		return
 	}
+	c.hello, c.limit = 0, c.server.cfg.FrameBytes
+	c.server.gate.admitted()
+	c.server.wheel.After(c.server.spread(c.server.cfg.Ping), c.tick)
 }
 
 // Wake says that Fill has something. It never blocks.

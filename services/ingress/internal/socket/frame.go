@@ -2,8 +2,6 @@ package socket
 
 import (
 	"encoding/binary"
-	"errors"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/parley-chat/parley/services/ingress/protocol"
@@ -33,8 +31,8 @@ const headRoom = 10
 const controlBytes = 125
 
 var (
-	errBroken   = errors.New("broken frame")
-	errTooLarge = errors.New("message too large")
+	errBroken   = &violation{1002, "broken frame"}
+	errTooLarge = &violation{protocol.CloseTooLarge, "message too large"}
 )
 
 // farewell is the peer's close frame.
@@ -110,12 +108,11 @@ func parseFarewell(payload []byte) error {
 	if len(payload) == 1 || !utf8.Valid(payload[2:]) {
 		return errBroken
 	}
-	code := protocol.CloseCode(binary.BigEndian.Uint16(payload))
-	known := []protocol.CloseCode{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
-	if (code < 3000 || code > 4999) && !slices.Contains(known, code) {
-		return errBroken
+	switch code := protocol.CloseCode(binary.BigEndian.Uint16(payload)); {
+	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
+		return &farewell{code}
 	}
-	return &farewell{code}
+	return errBroken
 }
 
 // appendFrame appends a control frame; payload has at most controlBytes.

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"io"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -32,10 +33,10 @@ func (in *input) release() {
 
 func (in *input) pending() bool { return in.open || len(in.buf) > 0 }
 
-// fill reads once, with more room where a frame did not fit.
+// fill reads once, with twice the room where a frame did not fit.
 func (in *input) fill(r io.Reader) error {
 	if len(in.buf) == cap(in.buf) {
-		in.buf = append(in.buf, 0)[:len(in.buf)]
+		in.buf = slices.Grow(in.buf, len(in.buf))
 	}
 	n, err := r.Read(in.buf[len(in.buf):cap(in.buf)])
 	in.buf = in.buf[:len(in.buf)+n]

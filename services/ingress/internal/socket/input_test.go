@@ -16,12 +16,12 @@ import (
 	"github.com/parley-chat/parley/services/ingress/protocol"
 )
 
-// listener is a Handler that keeps what it is given.
-type listener struct{ heard []string }
+// recorder is a Handler that keeps what it is given.
+type recorder struct{ heard []string }
 
-func (l *listener) Receive(data []byte)           { l.heard = append(l.heard, string(data)) }
-func (l *listener) Fill(buf []byte, _ int) []byte { return buf }
-func (l *listener) Ended(Ending)                  {}
+func (r *recorder) Receive(data []byte)           { r.heard = append(r.heard, string(data)) }
+func (r *recorder) Fill(buf []byte, _ int) []byte { return buf }
+func (r *recorder) Ended(Ending)                  {}
 
 // deaf is a connection without a line; what it would send stays.
 func deaf(h Handler) *Conn {
@@ -32,8 +32,8 @@ func deaf(h Handler) *Conn {
 	return c
 }
 
-// drain reads to the end.
-func (c *Conn) drain(r io.Reader) error {
+// feed has the connection read to the end.
+func feed(c *Conn, r io.Reader) error {
 	in := &input{buf: make([]byte, 0, 64)}
 	for {
 		if err := in.fill(r); err != nil {
@@ -92,15 +92,15 @@ func TestMessagesInAnyPieces(t *testing.T) {
 	}
 	line = append(line, frameOf(opClose, 7, binary.BigEndian.AppendUint16(nil, 4321))...)
 	for _, n := range []int{1, 2, 3, 7, 100, len(line)} {
-		var l listener
-		c := deaf(&l)
-		err := c.drain(pieces{bytes.NewReader(line), n})
+		var r recorder
+		c := deaf(&r)
+		err := feed(c, pieces{bytes.NewReader(line), n})
 		var said *farewell
 		if !errors.As(err, &said) || said.code != 4321 {
 			t.Errorf("%d at a time: ended with %v", n, err)
 		}
-		if !slices.Equal(l.heard, want) {
-			t.Errorf("%d at a time: %d messages, want %d, or they differ", n, len(l.heard), len(want))
+		if !slices.Equal(r.heard, want) {
+			t.Errorf("%d at a time: %d messages, want %d, or they differ", n, len(r.heard), len(want))
 		}
 		if string(c.pong) != "still there?" {
 			t.Errorf("%d at a time: a ping is to be answered with %q", n, c.pong)
@@ -133,11 +133,11 @@ func TestRefusedFrames(t *testing.T) {
 		"a code that does not exist":           {frameOf(opClose, 1, code(2999, "")), errBroken},
 		"a reason that is not UTF-8":           {frameOf(opClose, 1, code(1000, "\xff")), errBroken},
 	} {
-		if err := deaf(&listener{}).drain(bytes.NewReader(test.line)); !errors.Is(err, test.want) {
+		if err := feed(deaf(&recorder{}), bytes.NewReader(test.line)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
-	err := deaf(&listener{}).drain(bytes.NewReader(frameOf(opClose, 1, nil)))
+	err := feed(deaf(&recorder{}), bytes.NewReader(frameOf(opClose, 1, nil)))
 	var said *farewell
 	if !errors.As(err, &said) || said.code != protocol.CloseNoStatus {
 		t.Errorf("a goodbye without a code: %v", err)
@@ -149,9 +149,9 @@ func FuzzInput(f *testing.F) {
 	f.Add(slices.Concat(frameOf(0x01, 1, []byte("a")), frameOf(opPing, 2, nil), frameOf(0x80, 3, []byte("b"))), 1)
 	f.Add(frameOf(opClose, 1, []byte{3, 232}), 2)
 	f.Fuzz(func(t *testing.T, line []byte, n int) {
-		var whole, parts listener
-		errWhole := deaf(&whole).drain(bytes.NewReader(line))
-		errParts := deaf(&parts).drain(pieces{bytes.NewReader(line), max(n, 1)})
+		var whole, parts recorder
+		errWhole := feed(deaf(&whole), bytes.NewReader(line))
+		errParts := feed(deaf(&parts), pieces{bytes.NewReader(line), max(n, 1)})
 		if errWhole.Error() != errParts.Error() || !slices.Equal(whole.heard, parts.heard) {
 			t.Errorf("at once %v and %q, in pieces %v and %q", errWhole, whole.heard, errParts, parts.heard)
 		}

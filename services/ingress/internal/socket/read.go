@@ -122,9 +122,6 @@ func (c *Conn) ending(err error) Ending {
 	case errors.As(err, &bad):
 		c.Close(bad.code, bad.reason)
 		return Ending{Code: bad.code}
-	case errors.Is(err, errTooLarge):
-		c.Close(protocol.CloseTooLarge, "message too large")
-		return Ending{Code: protocol.CloseTooLarge}
 	case errors.As(err, &said):
 		return Ending{Code: said.code, Clean: said.code == protocol.CloseNormal || said.code == protocol.CloseGoingAway}
 	case timedOut(err) && c.hello == 0:
@@ -133,26 +130,15 @@ func (c *Conn) ending(err error) Ending {
 	case timedOut(err):
 		c.Close(protocol.CloseNoHello, "no hello in time")
 		return Ending{Code: protocol.CloseNoHello}
-	case isNetError(err):
-		return Ending{Code: protocol.CloseAbnormal}
 	default:
-		c.Close(closeProtocolError, "broken frame")
-		return Ending{Code: closeProtocolError}
+		return Ending{Code: protocol.CloseAbnormal}
 	}
 }
-
-// closeProtocolError is RFC 6455's 1002, for broken framing.
-const closeProtocolError protocol.CloseCode = 1002
 
 // timedOut tells a read deadline.
 func timedOut(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
-}
-
-func isNetError(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // seeOff waits until the close frame is out. Unless the peer has said goodbye it
